@@ -1,0 +1,31 @@
+//! Time, read in one place. Pure layers are handed a [`Now`]; they never ask for it.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// One moment on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic, for durations and deadlines.
+    pub mono: Instant,
+    /// Since the Unix epoch, for dates people and caches read.
+    pub unix: Duration,
+}
+
+impl Now {
+    /// Reads both clocks.
+    #[must_use]
+    pub fn read() -> Self {
+        Self {
+            mono: Instant::now(),
+            unix: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or(Duration::ZERO),
+        }
+    }
+}
+
+/// Reads the monotonic clock alone, where no date is wanted.
+#[must_use]
+pub fn mono() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,4 @@
+//! What makes a response: the MCP gateway and the built-in pages.
+#![forbid(unsafe_code)]
+
+pub mod mcp;

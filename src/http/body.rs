@@ -1,0 +1,77 @@
+//! Message bodies as handlers see them, whatever the HTTP version.
+
+use bytes::Bytes;
+
+use crate::base::channel::Receiver;
+use crate::http::HeaderList;
+
+/// A request's or response's content.
+#[derive(Debug, Default)]
+pub enum Body {
+    /// No content.
+    #[default]
+    Empty,
+    /// Content compiled into the program.
+    Static(&'static [u8]),
+    /// Content at hand as a whole.
+    Full(Bytes),
+    /// Content that is still being made. Dropping the receiver cancels whoever makes it.
+    Stream(Receiver<Result<Frame, BodyError>>),
+}
+
+/// One piece of a streamed body.
+#[derive(Debug)]
+pub enum Frame {
+    /// The next bytes.
+    Data(Bytes),
+    /// Trailer fields; nothing follows.
+    Trailers(HeaderList),
+}
+
+/// Why a streamed body ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The peer closed before the end it had announced.
+    #[error("the peer closed before the end of the body")]
+    Incomplete,
+    /// The peer broke the framing.
+    #[error("the peer sent a malformed body")]
+    Malformed,
+    /// The body is larger than the configured limit.
+    #[error("the body is larger than allowed")]
+    TooLarge,
+    /// Nothing came within the configured time.
+    #[error("the body stalled")]
+    TimedOut,
+}
+
+impl Body {
+    /// Length in bytes where it is known before sending.
+    #[must_use]
+    pub fn len(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Static(bytes) => Some(bytes.len() as u64),
+            Self::Full(bytes) => Some(bytes.len() as u64),
+            Self::Stream(_) => None,
+        }
+    }
+
+    /// Whether the length is known to be zero.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Full(bytes.into())
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self::Full(bytes)
+    }
+}

@@ -1,0 +1,2 @@
+//! The `ringway` program: arguments in, exit code out.
+fn main() {}

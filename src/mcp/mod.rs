@@ -1,0 +1,4 @@
+//! The Model Context Protocol without I/O: messages, eras, names, sealed ids.
+#![forbid(unsafe_code)]
+
+pub mod revision;
