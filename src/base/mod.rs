@@ -1,6 +1,9 @@
-//! Things every layer may use: bounds, the clock, queues inside one shard.
+//! Things every layer may use: bounds, the clock, dates, logging, queues inside one shard.
 #![forbid(unsafe_code)]
 
 pub mod channel;
+pub mod civil;
 pub mod clock;
 pub mod limits;
+pub mod log;
+pub mod writer;

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::base::log::Level;
+
 /// Everything the program was told, resolved. Handed to each shard whole.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -90,16 +92,6 @@ pub struct Log {
     pub access: AccessLog,
     /// Access log format.
     pub format: LogFormat,
-}
-
-/// Severity of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "the usual levels")]
-pub enum Level {
-    Error,
-    Warn,
-    Info,
-    Debug,
 }
 
 /// Where access log lines go.
