@@ -11,25 +11,11 @@ use bytes::Bytes;
 
 use crate::base::channel::Receiver;
 use crate::mcp::revision::{Era, Revision};
+pub use crate::mcp::vocabulary::{ClientCapabilities, Item, LogLevel};
 
 /// Index of a server in the configuration, the same on every shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub u16);
-
-/// What a client can do for a server (legacy `capabilities`, modern `clientCapabilities`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ClientCapabilities {
-    /// `roots`
-    pub roots: bool,
-    /// `sampling`
-    pub sampling: bool,
-    /// `sampling.tools`
-    pub sampling_tools: bool,
-    /// `elicitation` in form mode
-    pub elicitation_form: bool,
-    /// `elicitation` in URL mode
-    pub elicitation_url: bool,
-}
 
 /// Identity of a client's legacy session: the random id inside the sealed token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -172,15 +158,6 @@ pub enum Status {
     Ready,
     /// Does not answer; tried again at intervals. The reason is for people.
     Down(String),
-}
-
-/// One tool, prompt, resource or template of a server.
-#[derive(Clone, Debug)]
-pub struct Item {
-    /// `name`, or `uri` / `uriTemplate` for resources and templates.
-    pub key: Box<str>,
-    /// The JSON object as the server sent it, byte for byte.
-    pub raw: Bytes,
 }
 
 /// What is known of a server. Made by its owner shard, immutable, shared by reference.
