@@ -1,5 +1,13 @@
 //! The resolved configuration: read-only, complete, what the program sees.
+//!
+//! `load` reads files and the environment, `raw` mirrors what they may say, `resolve` turns that
+//! into [`Config`]. Values that may hold secrets never reach `Debug` output.
 #![forbid(unsafe_code)]
+
+mod defaults;
+pub mod redact;
+
+pub use defaults::PORT;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -172,7 +180,7 @@ pub enum Builtin {
 }
 
 /// `[mcp]`
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Mcp {
     /// When tool and prompt names get the server's name in front.
     pub namespace: Namespace,
@@ -210,6 +218,8 @@ pub struct McpServer {
     pub name: Arc<str>,
     /// How it is reached.
     pub target: McpTarget,
+    /// Command line or URL as the file says it, before `${VAR}` was filled in: safe to show.
+    pub shown: String,
     /// Which tools are offered.
     pub tools: ToolFilter,
     /// Which era to use; `None` probes.
@@ -225,7 +235,7 @@ pub struct McpServer {
 }
 
 /// How a server is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum McpTarget {
     /// A child process.
     Stdio {
