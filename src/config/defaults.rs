@@ -126,6 +126,7 @@ impl McpTimeouts {
 #[must_use]
 pub(super) fn builtin_routes() -> Vec<Route> {
     let pages = [
+        ("/", Builtin::Index),
         ("/health", Builtin::Health),
         ("/health/live", Builtin::Health),
         ("/health/ready", Builtin::Health),
@@ -133,6 +134,7 @@ pub(super) fn builtin_routes() -> Vec<Route> {
         ("/api/v1/config", Builtin::Config),
         ("/api/v1/servers", Builtin::Servers),
         ("/api/v1/tools", Builtin::Tools),
+        ("/api/v1/sse", Builtin::Events),
         ("/metrics", Builtin::Metrics),
         ("/docs", Builtin::Docs),
         ("/openapi.json", Builtin::OpenApi),

@@ -162,6 +162,8 @@ pub enum Handler {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "each variant is the page of that name")]
 pub enum Builtin {
+    /// `/`: what runs here and how to connect.
+    Index,
     /// /health, /health/live, /health/ready
     Health,
     Version,
@@ -175,6 +177,8 @@ pub enum Builtin {
     Docs,
     /// /openapi.json
     OpenApi,
+    /// /api/v1/sse: live figures of each shard, one event a second.
+    Events,
     /// Answers any request with a JSON description of it.
     Echo,
 }

@@ -129,6 +129,18 @@ impl HeaderList {
         });
     }
 
+    /// Appends every field of another list; one copy, whatever their number.
+    pub fn append(&mut self, other: &Self) {
+        let base = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(&other.bytes);
+        self.fields.extend(other.fields.iter().map(|field| Field {
+            known: field.known,
+            start: field.start + base,
+            name_end: field.name_end + base,
+            end: field.end + base,
+        }));
+    }
+
     /// Forgets every field and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
@@ -184,5 +196,32 @@ impl HeaderList {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn append_keeps_order_names_and_values() {
+        let mut list = HeaderList::new();
+        list.push(b"Host", b"a.test");
+        let mut more = HeaderList::new();
+        more.push(b"X-A", b"1");
+        more.push(b"content-type", b"text/plain");
+        list.append(&more);
+        list.push(b"Date", b"now");
+        let seen: Vec<_> = list.iter().collect();
+        assert_eq!(
+            seen,
+            [
+                (Known::Host, &b"Host"[..], &b"a.test"[..]),
+                (Known::Other, b"X-A", b"1"),
+                (Known::ContentType, b"content-type", b"text/plain"),
+                (Known::Date, b"Date", b"now"),
+            ]
+        );
+        assert_eq!(list.get_by_name(b"x-a"), Some(&b"1"[..]));
     }
 }

@@ -23,6 +23,43 @@ pub enum Method {
 }
 
 impl Method {
+    /// Every method, in the order of [`index`](Self::index).
+    pub const ALL: [Self; 10] = [
+        Self::Get,
+        Self::Head,
+        Self::Post,
+        Self::Put,
+        Self::Delete,
+        Self::Patch,
+        Self::Options,
+        Self::Trace,
+        Self::Connect,
+        Self::Other,
+    ];
+
+    /// Place in [`ALL`](Self::ALL), for tables by method.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The token, or `OTHER` where the spelling is not kept.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Patch => "PATCH",
+            Self::Options => "OPTIONS",
+            Self::Trace => "TRACE",
+            Self::Connect => "CONNECT",
+            Self::Other => "OTHER",
+        }
+    }
+
     /// Reads a method token; methods are case-sensitive.
     #[must_use]
     pub fn of(token: &[u8]) -> Self {

@@ -24,6 +24,13 @@ impl Response {
         }
     }
 
+    /// Makes the response ready for the next exchange and keeps its memory.
+    pub fn clear(&mut self) {
+        self.status = 0;
+        self.headers.clear();
+        self.body = Body::Empty;
+    }
+
     /// Adds a field. The caller vouches that the value holds no CR, LF or NUL.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
