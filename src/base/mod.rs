@@ -1,6 +1,7 @@
 //! Things every layer may use: bounds, the clock, dates, logging, queues inside one shard.
 #![forbid(unsafe_code)]
 
+pub mod base64;
 pub mod channel;
 pub mod civil;
 pub mod clock;
