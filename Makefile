@@ -1,6 +1,47 @@
-.PHONY: run test
-run:
-	cargo build --release
+# Everything a developer types. `make help` lists it.
+PY := tests/.env/py/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help run release test lint unit deps integration conformance bench-quick clean-env
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+run: release ## build the release binary and start it with no configuration
 	./target/release/ringway
-test:
-	cargo test
+
+release:
+	cargo build --release --locked
+
+test: lint unit release deps integration conformance ## everything; installs what the tests need under tests/
+
+lint: ## formatting and clippy
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+unit: ## Rust tests: units, properties, fuzzing by seed, the house's rules
+	cargo test --locked
+
+deps: tests/.env/py/.ok tests/.env/py1/.ok tests/node_modules/.ok
+
+# Two Python environments, because the two generations of the official SDK share a name.
+tests/.env/%/.ok: tests/requirements-%.txt
+	python3 -m venv tests/.env/$*
+	tests/.env/$*/bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
+
+tests/node_modules/.ok: tests/package.json tests/package-lock.json
+	cd tests && npm ci
+	touch $@
+
+integration: release deps ## the release binary from outside: HTTP, MCP clients, faults
+	$(PY) -m pytest tests
+	tests/node --test tests/js/*.test.mjs
+
+conformance: release deps ## the official MCP conformance runner, both revisions
+	$(PY) tests/conformance/run.py
+
+bench-quick: release deps ## Ringway beside nginx: CPU, latency, memory (about 5 minutes)
+	$(PY) bench/quick/run.py
+
+clean-env: ## remove what `make test` installed
+	rm -rf tests/.env tests/node_modules

@@ -1,0 +1,159 @@
+"""One Ringway process seen from outside: start, wait until it answers, look at it, stop it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from . import http
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = Path(os.environ.get("RINGWAY_BINARY", ROOT / "target/release/ringway"))
+START_SECONDS = 15
+STOP_SECONDS = 20
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def clean_env(extra: dict[str, str] | None = None) -> dict[str, str]:
+    """This process's environment without the variables that Ringway itself reads."""
+    names = ("PORT", "WORKERS", "LOG_LEVEL", "ENABLE_METRICS", "SSL", "STATSD_HOST", "ENV")
+    kept = {k: v for k, v in os.environ.items() if k not in names and not k.startswith("RINGWAY_")}
+    return kept | (extra or {})
+
+
+def wait_until(what: str, check, seconds: float = 10.0, every: float = 0.02):
+    """Calls `check` until it returns something true; fails with `what` after `seconds`."""
+    end = time.monotonic() + seconds
+    while True:
+        value = check()
+        if value:
+            return value
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(every)
+
+
+class Gateway:
+    """A running release binary. `config` is TOML text, `mcp` the content of an mcp.json."""
+
+    def __init__(self, folder: Path, config: str = "", mcp=None, args=(), env=None, limits=None):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.mcp_url = f"{self.url}/mcp"
+        self.log_path = folder / f"ringway-{self.port}.log"
+        command = [str(BINARY), "--listen", f"127.0.0.1:{self.port}", *args]
+        if config:
+            path = folder / f"ringway-{self.port}.toml"
+            path.write_text(config)
+            command += ["--config", str(path)]
+        if mcp is not None:
+            path = folder / f"mcp-{self.port}.json"
+            path.write_text(mcp if isinstance(mcp, str) else json.dumps(mcp))
+            command += ["--mcp", str(path)]
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=clean_env(env),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=limits,
+            )
+        self.pid = self.process.pid
+        self._wait_ready()
+
+    def _wait_ready(self):
+        end = time.monotonic() + START_SECONDS
+        while True:
+            code = self.process.poll()
+            assert code is None, f"exit {code} at start:\n{self.log()}"
+            try:
+                if self.get("/health").status == 200:
+                    return
+            except OSError:
+                pass
+            assert time.monotonic() < end, f"no answer from /health:\n{self.log()}"
+            time.sleep(0.02)
+
+    def get(self, path: str, **more) -> http.Response:
+        return http.request("GET", self.url + path, **more)
+
+    def json(self, path: str):
+        response = self.get(path)
+        assert response.status == 200, (path, response.status, response.body)
+        return response.json()
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def server(self, name: str) -> dict:
+        """What /api/v1/servers says of one MCP server."""
+        servers = self.json("/api/v1/servers")["servers"]
+        return next(server for server in servers if server["name"] == name)
+
+    def wait_server(self, name: str, status: str = "ready", seconds: float = 30.0) -> dict:
+        def check():
+            server = self.server(name)
+            return server if server["status"] == status else None
+
+        return wait_until(f"server {name} {status}", check, seconds)
+
+    def metric(self, name: str) -> float:
+        """Sum of a metric over its labels."""
+        lines = self.get("/metrics").text().splitlines()
+        found = [line for line in lines if re.match(rf"{re.escape(name)}(\{{| )", line)]
+        assert found, f"no metric {name}"
+        return sum(float(line.rsplit(" ", 1)[1]) for line in found)
+
+    def rss_kib(self) -> int:
+        """Resident memory of the process alone, without its children."""
+        text = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        return int(re.search(r"^Rss:\s+(\d+)", text, re.M).group(1))
+
+    def children(self) -> list[tuple[int, str]]:
+        """(pid, state) of every direct child; state Z is a zombie."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                rest = stat.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(rest[1]) == self.pid:
+                found.append((int(stat.parent.name), rest[0]))
+        return found
+
+    def signal(self, number: int):
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        return self.process.wait(seconds)
+
+    def stop(self, expect: int = 0):
+        """SIGTERM, then the promises every run must keep: the exit code, and no panic."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        try:
+            code = self.wait()
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"still running {STOP_SECONDS} s after SIGTERM:\n{self.log()}")
+        assert "panicked" not in self.log(), self.log()
+        assert code == expect, f"exit {code}:\n{self.log()}"
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
