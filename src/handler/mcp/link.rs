@@ -10,7 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::base::channel::Receiver;
+use crate::mcp::method::Method;
 use crate::mcp::revision::{Era, Revision};
+use crate::mcp::scan::Message;
 pub use crate::mcp::vocabulary::{ClientCapabilities, Item, LogLevel};
 
 /// Index of a server in the configuration, the same on every shard.
@@ -32,18 +34,46 @@ pub struct Client {
     pub session: Option<SessionKey>,
     /// Name and version as JSON (`clientInfo`), verbatim; empty if unknown.
     pub info: Bytes,
+    /// Least severe log message the client wants on the stream of a call. Modern: `_meta` of
+    /// the request, `None` wants none. Legacy: what `logging/setLevel` said last, `None` if it
+    /// said nothing yet and the server decides. The front filters; a link may use it to spare
+    /// the work.
+    pub log_level: Option<LogLevel>,
+}
+
+/// One server as the front sees it, on this shard. Never waits.
+pub trait Link {
+    /// Starts a call, or answers it at once.
+    fn call(&self, call: Call) -> Reply;
+
+    /// A client of this shard wants to hear of changes to a resource, or no longer does. Every
+    /// `true` is followed by one `false` of the same client; the link counts. Updates come as
+    /// [`ServerEvent::ResourceUpdated`].
+    fn watch(&self, client: &Rc<Client>, uri: &str, watching: bool);
+
+    /// A legacy client said which log messages it wants from now on. Messages of a shared
+    /// session should be let through down to the least severe level any client wants; the
+    /// front filters for each.
+    fn set_log_level(&self, client: &Rc<Client>, level: LogLevel);
+
+    /// A legacy session is over; what was kept for it alone can go.
+    fn end_session(&self, session: SessionKey);
 }
 
 /// One request for one server.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The whole JSON-RPC request as the client sent it, except that `params.name` is already
-    /// the server's own name for the tool or prompt. The id is the client's, verbatim.
+    /// The whole JSON-RPC request as the client sent it, except that `params.name` (of
+    /// `completion/complete`: `params.ref.name`) is already the server's own name for the tool
+    /// or prompt. The id is the client's, verbatim. Valid JSON in UTF-8; it may hold line
+    /// breaks between tokens.
     pub message: Bytes,
+    /// Where the parts of `message` are.
+    pub parts: Message,
     /// The method.
-    pub method: Box<str>,
+    pub method: Method,
     /// `params.name` or `params.uri` as the server knows it, where the method has one.
-    pub name: Option<Box<str>>,
+    pub name: Option<Arc<str>>,
     /// Who asks.
     pub client: Rc<Client>,
 }
@@ -51,10 +81,21 @@ pub struct Call {
 /// What a server answers. A dropped `Stream` cancels the call at the server.
 #[derive(Debug)]
 pub enum Reply {
-    /// The JSON-RPC response, whole, with the client's id in place.
-    Complete(Bytes),
+    /// The answer is at hand.
+    Complete(Outcome),
     /// Notifications and requests first; the response is the last event.
     Stream(Receiver<Event>),
+    /// The call could not be started.
+    Failed(Fault),
+}
+
+/// A server's answer to a call.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The JSON-RPC response, whole, with the client's id in place.
+    pub message: Bytes,
+    /// `error.code` if it is an error response: it decides the HTTP status (-32021 is 400).
+    pub error: Option<i64>,
 }
 
 /// One message of a streamed reply.
@@ -70,8 +111,8 @@ pub enum Event {
         /// Where the client's answer goes.
         answer: Answer,
     },
-    /// The JSON-RPC response with the client's id in place. Nothing follows.
-    Response(Bytes),
+    /// The answer. Nothing follows.
+    Response(Outcome),
     /// The call failed at the gateway or on the way. Nothing follows.
     Failed(Fault),
 }
@@ -175,6 +216,8 @@ pub struct ServerState {
     pub revisions: Vec<Revision>,
     /// Its `capabilities` object, verbatim; empty until probed.
     pub capabilities: Bytes,
+    /// How long clients may keep its lists. A legacy server gives no hint: the default.
+    pub caching: Caching,
     /// Its `serverInfo` object, verbatim; empty if unknown.
     pub info: Bytes,
     /// Its `instructions`, if any.
@@ -189,6 +232,16 @@ pub struct ServerState {
     pub templates: Vec<Item>,
     /// Restarts of the child or reconnects since the process started.
     pub restarts: u64,
+}
+
+/// A server's caching hint for its lists: the least of `ttlMs`, and whether every `cacheScope`
+/// is public (2026-07-28 server/utilities/caching). The default promises nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caching {
+    /// `ttlMs`, milliseconds.
+    pub ttl_ms: u64,
+    /// `cacheScope` is `public`.
+    pub public: bool,
 }
 
 impl ServerState {

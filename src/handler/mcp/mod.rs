@@ -4,3 +4,5 @@
 //! merged lists, streams) and `upstream` (servers: children, HTTP, the built-in demo).
 
 pub mod link;
+pub mod peers;
+pub mod tasks;
