@@ -15,7 +15,12 @@
 )]
 
 pub mod base;
-pub mod config;
-pub mod handler;
 pub mod http;
 pub mod mcp;
+pub mod metrics;
+
+pub mod config;
+pub mod filter;
+pub mod route;
+
+pub mod handler;

@@ -5,6 +5,8 @@ pub mod base64;
 pub mod channel;
 pub mod civil;
 pub mod clock;
+pub mod ids;
 pub mod limits;
 pub mod log;
+pub mod version;
 pub mod writer;

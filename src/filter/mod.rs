@@ -1,0 +1,183 @@
+//! What is added to every response, in a fixed order: the configured fields, the request id,
+//! `X-Server` and `X-Process-Time`. Also on errors ("always"). Compiled once per configuration.
+#![forbid(unsafe_code)]
+
+mod request_id;
+
+pub use request_id::RequestId;
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::http::{HeaderList, RequestHead, Response};
+
+/// The response half of one configuration.
+#[derive(Debug)]
+pub struct ResponseFilter {
+    /// The configured fields and `X-Server`, ready to copy.
+    fixed: HeaderList,
+    has_process_time: bool,
+}
+
+impl ResponseFilter {
+    /// Prepares everything that does not depend on the request.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let mut fixed = HeaderList::new();
+        for (name, value) in &config.headers {
+            fixed.push(name.as_bytes(), value.as_bytes());
+        }
+        let server = config.server.server_header.as_str();
+        if !server.is_empty() {
+            fixed.push(b"X-Server", server.as_bytes());
+        }
+        Self {
+            fixed,
+            has_process_time: !server.is_empty(),
+        }
+    }
+
+    /// Adds the fields. A field that the handler set itself stands: it knows its own page
+    /// better than the whole site's default does. `elapsed` is the time since the request's
+    /// first byte was seen.
+    pub fn apply(
+        &self,
+        response: &mut Response,
+        request: &RequestHead,
+        id: &RequestId,
+        elapsed: Duration,
+    ) {
+        let headers = &mut response.headers;
+        if self.clashes(headers) {
+            for (_, name, value) in self.fixed.iter() {
+                if headers.get_by_name(name).is_none() {
+                    headers.push(name, value);
+                }
+            }
+        } else {
+            headers.append(&self.fixed);
+        }
+        headers.push(b"X-Request-Id", id.as_bytes(request));
+        if self.has_process_time {
+            headers.push(b"X-Process-Time", &seconds(elapsed));
+        }
+    }
+
+    fn clashes(&self, headers: &HeaderList) -> bool {
+        headers.iter().any(|(_, name, _)| {
+            self.fixed
+                .iter()
+                .any(|(_, fixed, _)| fixed.eq_ignore_ascii_case(name))
+        })
+    }
+}
+
+/// Seconds with six decimals, at most `9999.999999`.
+fn seconds(elapsed: Duration) -> Seconds {
+    const MICROS_MAX: u128 = 9_999_999_999;
+    let mut left = elapsed.as_micros().min(MICROS_MAX) as u64;
+    let mut text = *b"0000.000000";
+    for place in text.iter_mut().rev().filter(|place| **place != b'.') {
+        *place = b'0' + (left % 10) as u8;
+        left /= 10;
+    }
+    let is_padding = |&(at, digit): &(usize, &u8)| at < 3 && *digit == b'0';
+    let start = text.iter().enumerate().take_while(is_padding).count();
+    Seconds { text, start }
+}
+
+struct Seconds {
+    text: [u8; 11],
+    start: usize,
+}
+
+impl core::ops::Deref for Seconds {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.text.get(self.start..).unwrap_or(b"0.000000")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::Ids;
+
+    fn filtered(config: &Config, mut response: Response) -> Vec<(String, String)> {
+        let head = RequestHead::default();
+        let id = RequestId::new(&head, &mut Ids::new(1), Duration::from_secs(1));
+        let filter = ResponseFilter::new(config);
+        filter.apply(&mut response, &head, &id, Duration::from_micros(1_234));
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let fields = response.headers.iter();
+        fields.map(|(_, n, v)| (text(n), text(v))).collect()
+    }
+
+    fn names(fields: &[(String, String)]) -> Vec<&str> {
+        fields.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    fn config() -> Config {
+        Config {
+            headers: vec![
+                ("X-Frame-Options".into(), "SAMEORIGIN".into()),
+                ("Cache-Control".into(), "no-store".into()),
+            ],
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn fields_come_in_a_fixed_order_on_errors_too() {
+        let fields = filtered(&config(), Response::new(500));
+        assert_eq!(
+            names(&fields),
+            [
+                "X-Frame-Options",
+                "Cache-Control",
+                "X-Server",
+                "X-Request-Id",
+                "X-Process-Time"
+            ]
+        );
+        assert_eq!(fields[2].1, "MCP-Gateway");
+        assert_eq!(fields[4].1, "0.001234");
+    }
+
+    #[test]
+    fn a_handlers_own_field_stands() {
+        let response = Response::new(200).with("cache-control", "max-age=60");
+        let fields = filtered(&config(), response);
+        let caching: Vec<_> = fields
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("cache-control"))
+            .map(|(_, value)| value.as_str())
+            .collect();
+        assert_eq!(caching, ["max-age=60"]);
+    }
+
+    #[test]
+    fn an_empty_server_header_switches_both_off() {
+        let mut config = config();
+        config.server.server_header.clear();
+        let fields = filtered(&config, Response::new(200));
+        assert_eq!(
+            names(&fields),
+            ["X-Frame-Options", "Cache-Control", "X-Request-Id"]
+        );
+    }
+
+    #[test]
+    fn seconds_are_plain_decimals() {
+        for (micros, text) in [
+            (0, "0.000000"),
+            (7, "0.000007"),
+            (1_000_000, "1.000000"),
+            (65_250_001, "65.250001"),
+            (u64::MAX, "9999.999999"),
+        ] {
+            let got = seconds(Duration::from_micros(micros));
+            assert_eq!(&*got, text.as_bytes());
+        }
+    }
+}

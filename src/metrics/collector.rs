@@ -1,0 +1,292 @@
+//! Merges the shards' snapshots. Lives in the supervisor; it keeps each shard's last figures so
+//! that a stuck shard is shown as stale and a crashed one's counts are never taken back
+//! (a sum that shrinks looks like a restart of everything to Prometheus).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::metrics::{Counter, Gauge, HttpRow, Outcome, ServerRow, ShardSnapshot};
+
+/// Gathers snapshots of a fixed number of shards.
+#[derive(Debug)]
+pub struct Collector {
+    shards: Vec<Slot>,
+    /// What shards that are gone had counted.
+    retired: Totals,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    last: Option<ShardSnapshot>,
+    retired: [u64; Counter::ALL.len()],
+    is_fresh: bool,
+    restarts: u64,
+}
+
+/// What a scrape answers from.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    /// Each shard's own figures, by index.
+    pub shards: Vec<ShardLine>,
+    /// Figures without a shard label, summed over the shards.
+    pub totals: Totals,
+    /// The whole process.
+    pub process: Process,
+    /// What runs.
+    pub runtime: RuntimeInfo,
+}
+
+/// One shard's part of a scrape.
+#[derive(Clone, Debug)]
+pub struct ShardLine {
+    /// Which shard.
+    pub shard: u16,
+    /// Whether it answered in time; if not, its figures are its last known.
+    pub is_up: bool,
+    /// Starts after a crash.
+    pub restarts: u64,
+    /// By [`Counter`], over all lives of the shard.
+    pub counters: [u64; Counter::ALL.len()],
+    /// By [`Gauge`].
+    pub gauges: [i64; Gauge::ALL.len()],
+}
+
+/// Figures summed over shards, in the order of their labels.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// By handler and method's index.
+    pub http: BTreeMap<(Arc<str>, usize), HttpRow>,
+    /// Number of calls by server, tool, era's and outcome's index.
+    pub calls: BTreeMap<(Arc<str>, Arc<str>, usize, usize), u64>,
+    /// By server.
+    pub servers: BTreeMap<Arc<str>, ServerRow>,
+}
+
+/// Figures of the whole process, read by whoever collects.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Process {
+    /// User and system CPU time.
+    pub cpu: Duration,
+    /// Resident memory.
+    pub resident_bytes: u64,
+    /// Virtual memory.
+    pub virtual_bytes: u64,
+    /// Open descriptors.
+    pub open_fds: u64,
+    /// Most descriptors allowed; 0 if there is no limit.
+    pub max_fds: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Start, since the Unix epoch.
+    pub started: Duration,
+}
+
+/// What runs, for the info metrics and `/version`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuntimeInfo {
+    /// `io_uring` or `epoll`.
+    pub driver: String,
+    /// Ring flags in use, e.g. `SINGLE_ISSUER|DEFER_TASKRUN`; empty for epoll.
+    pub flags: String,
+    /// Why this driver and not a better one; empty if it is the best.
+    pub reason: String,
+    /// Kernel release.
+    pub kernel: String,
+}
+
+impl Collector {
+    /// A collector for `shards` shards.
+    #[must_use]
+    pub fn new(shards: usize) -> Self {
+        Self {
+            shards: (0..shards).map(|_| Slot::default()).collect(),
+            retired: Totals::default(),
+        }
+    }
+
+    /// Starts a round: until a shard answers it counts as not up.
+    pub fn begin(&mut self) {
+        for slot in &mut self.shards {
+            slot.is_fresh = false;
+        }
+    }
+
+    /// Takes a shard's answer.
+    pub fn update(&mut self, snapshot: ShardSnapshot) {
+        if let Some(slot) = self.shards.get_mut(usize::from(snapshot.shard)) {
+            slot.last = Some(snapshot);
+            slot.is_fresh = true;
+        }
+    }
+
+    /// Whether every shard has answered in this round.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.shards.iter().all(|slot| slot.is_fresh)
+    }
+
+    /// A shard crashed and was started again with figures at zero.
+    pub fn restarted(&mut self, shard: u16) {
+        let Some(slot) = self.shards.get_mut(usize::from(shard)) else {
+            return;
+        };
+        slot.restarts += 1;
+        slot.is_fresh = false;
+        if let Some(last) = slot.last.take() {
+            add_counters(&mut slot.retired, &last.counters);
+            self.retired.add(&last);
+            for row in self.retired.http.values_mut() {
+                row.under_way = 0;
+            }
+        }
+    }
+
+    /// Everything known now.
+    #[must_use]
+    pub fn merged(&self, process: Process, runtime: &RuntimeInfo) -> Merged {
+        let mut totals = self.retired.clone();
+        let mut shards = Vec::with_capacity(self.shards.len());
+        for (shard, slot) in (0_u16..).zip(&self.shards) {
+            let mut line = ShardLine {
+                shard,
+                is_up: slot.is_fresh,
+                restarts: slot.restarts,
+                counters: slot.retired,
+                gauges: [0; Gauge::ALL.len()],
+            };
+            if let Some(last) = &slot.last {
+                add_counters(&mut line.counters, &last.counters);
+                line.gauges = last.gauges;
+                totals.add(last);
+            }
+            shards.push(line);
+        }
+        Merged {
+            shards,
+            totals,
+            process,
+            runtime: runtime.clone(),
+        }
+    }
+}
+
+impl Totals {
+    fn add(&mut self, snapshot: &ShardSnapshot) {
+        for row in &snapshot.http {
+            let key = (Arc::clone(&row.handler), row.method.index());
+            match self.http.get_mut(&key) {
+                Some(sum) => sum.add(row),
+                None => drop(self.http.insert(key, row.clone())),
+            }
+        }
+        for row in &snapshot.calls {
+            let (server, tool) = (Arc::clone(&row.server), Arc::clone(&row.tool));
+            let key = (server, tool, row.era as usize, row.outcome as usize);
+            *self.calls.entry(key).or_default() += row.count;
+        }
+        for row in &snapshot.servers {
+            match self.servers.get_mut(&row.server) {
+                Some(sum) => {
+                    sum.restarts += row.restarts;
+                    sum.latency.merge(&row.latency);
+                }
+                None => drop(self.servers.insert(Arc::clone(&row.server), row.clone())),
+            }
+        }
+    }
+
+    /// Tool calls that ended so.
+    #[must_use]
+    pub fn calls_with(&self, outcome: Outcome) -> u64 {
+        let calls = self.calls.iter();
+        let matching = calls.filter(|((.., ended), _)| *ended == outcome as usize);
+        matching.map(|(_, count)| count).sum()
+    }
+}
+
+impl HttpRow {
+    fn add(&mut self, other: &Self) {
+        for (sum, count) in self.statuses.iter_mut().zip(other.statuses) {
+            *sum += count;
+        }
+        self.under_way += other.under_way;
+        self.latency.merge(&other.latency);
+    }
+}
+
+fn add_counters(sum: &mut [u64], more: &[u64]) {
+    for (sum, count) in sum.iter_mut().zip(more) {
+        *sum += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Method;
+    use crate::mcp::revision::Era;
+    use crate::metrics::Recorder;
+
+    fn shard(index: u16, requests: u64) -> ShardSnapshot {
+        let recorder = Recorder::new(index, &["/health".into()], true);
+        for _ in 0..requests {
+            recorder.count(Counter::Accepts);
+            recorder.request_started(0, Method::Get);
+            recorder.request_finished(0, Method::Get, 200, Duration::from_micros(10));
+        }
+        recorder.request_started(0, Method::Get);
+        recorder.shift(Gauge::Connections, 3);
+        let tool = recorder.tool_label("time", "now");
+        recorder.mcp_call(tool, Era::Modern, Outcome::Ok);
+        let server = recorder.server_label("time");
+        recorder.upstream_answered(server, Duration::from_millis(2));
+        recorder.snapshot()
+    }
+
+    fn requests(merged: &Merged) -> u64 {
+        merged.totals.http.values().map(|row| row.statuses[1]).sum()
+    }
+
+    fn merged(collector: &Collector) -> Merged {
+        collector.merged(Process::default(), &RuntimeInfo::default())
+    }
+
+    #[test]
+    fn shards_add_up_and_a_silent_one_is_stale() {
+        let mut collector = Collector::new(2);
+        collector.update(shard(0, 5));
+        collector.update(shard(1, 7));
+        assert!(collector.is_complete());
+        let all = merged(&collector);
+        assert_eq!(requests(&all), 12);
+        assert_eq!(all.totals.calls_with(Outcome::Ok), 2);
+        assert_eq!(all.totals.servers["time"].latency.count(), 2);
+
+        collector.begin();
+        collector.update(shard(0, 6));
+        let later = merged(&collector);
+        assert_eq!(requests(&later), 13);
+        let up: Vec<_> = later.shards.iter().map(|line| line.is_up).collect();
+        assert_eq!(up, [true, false]);
+    }
+
+    #[test]
+    fn a_restart_takes_no_count_back() {
+        let mut collector = Collector::new(2);
+        collector.update(shard(0, 5));
+        collector.update(shard(1, 7));
+        collector.restarted(1);
+        let after = merged(&collector);
+        assert_eq!(requests(&after), 12);
+        let line = &after.shards[1];
+        let accepts = line.counters[Counter::Accepts as usize];
+        assert_eq!((line.restarts, line.is_up, accepts), (1, false, 7));
+        assert_eq!(line.gauges[Gauge::Connections as usize], 0);
+        let under_way: i64 = after.totals.http.values().map(|row| row.under_way).sum();
+        assert_eq!(under_way, 1, "only the living shard's");
+
+        collector.update(shard(1, 1));
+        assert_eq!(requests(&merged(&collector)), 13);
+    }
+}

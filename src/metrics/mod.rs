@@ -1,0 +1,295 @@
+//! What is counted. Each shard owns a [`Recorder`]; a [`ShardSnapshot`] of it crosses threads,
+//! a [`Collector`] merges them, [`exposition`] prints the result. No I/O, no clock, no sharing.
+//!
+//! Every name and help text lives in this file.
+#![forbid(unsafe_code)]
+
+mod collector;
+pub mod exposition;
+mod latency;
+mod recorder;
+mod snapshot;
+
+pub use collector::{Collector, Merged, Process, RuntimeInfo};
+pub use latency::Latency;
+pub use recorder::{Outcome, Recorder, ServerLabel, ToolLabel};
+pub use snapshot::{CallRow, HttpRow, ServerRow, ShardSnapshot};
+
+/// What a family's samples are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the types of the exposition formats")]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// One metric family. A counter's name is without its `_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Name.
+    pub name: &'static str,
+    /// What it counts, for people; no line breaks.
+    pub help: &'static str,
+    /// What its samples are.
+    pub kind: Kind,
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Family {
+    let kind = Kind::Counter;
+    Family { name, help, kind }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Family {
+    let kind = Kind::Gauge;
+    Family { name, help, kind }
+}
+
+const fn histogram(name: &'static str, help: &'static str) -> Family {
+    let kind = Kind::Histogram;
+    Family { name, help, kind }
+}
+
+/// Families whose samples have labels of their own. `handler` is a route's template.
+pub mod families {
+    use super::{Family, counter, gauge, histogram};
+
+    pub const HTTP_REQUESTS: Family = counter(
+        "http_requests",
+        "Finished requests by method, handler and status class.",
+    );
+    pub const HTTP_DURATION: Family = histogram(
+        "http_request_duration_seconds",
+        "Time from a request's head to the last byte of its response.",
+    );
+    pub const HTTP_INPROGRESS: Family = gauge(
+        "http_requests_inprogress",
+        "Requests under way by method and handler.",
+    );
+    pub const MCP_INPROGRESS: Family = gauge(
+        "mcp_requests_inprogress",
+        "Requests under way by method and handler; the name that dashboards of the gateway use.",
+    );
+    pub const MCP_CALLS: Family = counter(
+        "ringway_mcp_calls",
+        "MCP tool calls by server, tool, era of the client and outcome.",
+    );
+    pub const UPSTREAM_DURATION: Family = histogram(
+        "ringway_upstream_duration_seconds",
+        "Time from a message to an MCP server until its response.",
+    );
+    pub const SERVER_RESTARTS: Family = counter(
+        "ringway_mcp_server_restarts",
+        "Restarts of an MCP server's child process and reconnects to its endpoint.",
+    );
+    pub const SHARD_UP: Family = gauge(
+        "ringway_shard_up",
+        "Whether the shard answered this scrape; figures of one that did not are its last known.",
+    );
+    pub const SHARD_RESTARTS: Family = counter(
+        "ringway_shard_restarts",
+        "Times the supervisor started the shard again after a crash.",
+    );
+    pub const BUILD_INFO: Family = gauge("ringway_build_info", "Version of the program.");
+    pub const RUNTIME_INFO: Family = gauge(
+        "ringway_runtime_info",
+        "Driver and ring flags the shards run on.",
+    );
+    pub const PROCESS_CPU: Family = counter(
+        "process_cpu_seconds",
+        "User and system CPU time of the process in seconds.",
+    );
+    pub const PROCESS_RESIDENT: Family = gauge(
+        "process_resident_memory_bytes",
+        "Resident memory of the process in bytes.",
+    );
+    pub const PROCESS_VIRTUAL: Family = gauge(
+        "process_virtual_memory_bytes",
+        "Virtual memory of the process in bytes.",
+    );
+    pub const PROCESS_OPEN_FDS: Family =
+        gauge("process_open_fds", "Open file descriptors of the process.");
+    pub const PROCESS_MAX_FDS: Family = gauge(
+        "process_max_fds",
+        "Most file descriptors the process may open.",
+    );
+    pub const PROCESS_START: Family = gauge(
+        "process_start_time_seconds",
+        "Start of the process in seconds since the Unix epoch.",
+    );
+    pub const PROCESS_THREADS: Family = gauge("process_threads", "Threads of the process.");
+}
+
+const TIMEOUTS: Family = counter(
+    "ringway_timeouts",
+    "Connections and calls ended by a time limit, by which limit.",
+);
+
+/// Counters of one shard. They only grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the help text says what each counts")]
+pub enum Counter {
+    Accepts,
+    AcceptErrors,
+    ConnectionsRefused,
+    Panics,
+    MalformedRequests,
+    BufferPoolMisses,
+    AccessLogDropped,
+    ReceivedBytes,
+    SentBytes,
+    TimeoutHeader,
+    TimeoutBody,
+    TimeoutSend,
+    TimeoutKeepAlive,
+    TimeoutConnect,
+    TimeoutFirstByte,
+    TimeoutIdle,
+    TimeoutTotal,
+}
+
+impl Counter {
+    /// All of them in the order of exposition; those of one family stand together.
+    pub const ALL: [Self; 17] = [
+        Self::Accepts,
+        Self::AcceptErrors,
+        Self::ConnectionsRefused,
+        Self::Panics,
+        Self::MalformedRequests,
+        Self::BufferPoolMisses,
+        Self::AccessLogDropped,
+        Self::ReceivedBytes,
+        Self::SentBytes,
+        Self::TimeoutHeader,
+        Self::TimeoutBody,
+        Self::TimeoutSend,
+        Self::TimeoutKeepAlive,
+        Self::TimeoutConnect,
+        Self::TimeoutFirstByte,
+        Self::TimeoutIdle,
+        Self::TimeoutTotal,
+    ];
+
+    /// The family.
+    #[must_use]
+    pub const fn family(self) -> Family {
+        match self {
+            Self::Accepts => counter("ringway_accepts", "Connections accepted."),
+            Self::AcceptErrors => counter(
+                "ringway_accept_errors",
+                "Failed accepts, e.g. for want of file descriptors.",
+            ),
+            Self::ConnectionsRefused => counter(
+                "ringway_connections_refused",
+                "Connections closed at once because max_connections was reached.",
+            ),
+            Self::Panics => counter("ringway_panics", "Panics fenced off in a connection."),
+            Self::MalformedRequests => counter(
+                "ringway_malformed_requests",
+                "Requests refused because their head or framing broke HTTP.",
+            ),
+            Self::BufferPoolMisses => counter(
+                "ringway_buffer_pool_misses",
+                "Buffers allocated because the shard's pool was empty.",
+            ),
+            Self::AccessLogDropped => counter(
+                "ringway_access_log_dropped_lines",
+                "Access log lines lost because the writer could not keep up.",
+            ),
+            Self::ReceivedBytes => counter("ringway_received_bytes", "Bytes read from clients."),
+            Self::SentBytes => counter("ringway_sent_bytes", "Bytes written to clients."),
+            Self::TimeoutHeader
+            | Self::TimeoutBody
+            | Self::TimeoutSend
+            | Self::TimeoutKeepAlive
+            | Self::TimeoutConnect
+            | Self::TimeoutFirstByte
+            | Self::TimeoutIdle
+            | Self::TimeoutTotal => TIMEOUTS,
+        }
+    }
+
+    /// The label that tells it from the others of its family.
+    #[must_use]
+    pub const fn label(self) -> Option<(&'static str, &'static str)> {
+        let limit = match self {
+            Self::TimeoutHeader => "client_header",
+            Self::TimeoutBody => "client_body",
+            Self::TimeoutSend => "send",
+            Self::TimeoutKeepAlive => "keepalive",
+            Self::TimeoutConnect => "upstream_connect",
+            Self::TimeoutFirstByte => "upstream_first_byte",
+            Self::TimeoutIdle => "upstream_idle",
+            Self::TimeoutTotal => "upstream_total",
+            _ => return None,
+        };
+        Some(("limit", limit))
+    }
+}
+
+/// Levels of one shard. They go up and down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the help text says what each counts")]
+pub enum Gauge {
+    Connections,
+    OpenStreams,
+    UpstreamConnections,
+    McpCallsUnderWay,
+}
+
+impl Gauge {
+    /// All of them in the order of exposition.
+    pub const ALL: [Self; 4] = [
+        Self::Connections,
+        Self::OpenStreams,
+        Self::UpstreamConnections,
+        Self::McpCallsUnderWay,
+    ];
+
+    /// The family.
+    #[must_use]
+    pub const fn family(self) -> Family {
+        match self {
+            Self::Connections => gauge("ringway_connections", "Open client connections."),
+            Self::OpenStreams => gauge("ringway_open_streams", "Open event streams to clients."),
+            Self::UpstreamConnections => gauge(
+                "ringway_upstream_connections",
+                "Open connections to MCP servers over HTTP.",
+            ),
+            Self::McpCallsUnderWay => gauge(
+                "ringway_mcp_calls_under_way",
+                "Requests to MCP servers that wait for their response.",
+            ),
+        }
+    }
+}
+
+/// Status classes of `http_requests_total`, as the seed groups them.
+pub const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Place of a status code in [`STATUS_CLASSES`]; codes out of range count as server errors.
+#[must_use]
+pub const fn status_class(status: u16) -> usize {
+    match status {
+        100..=199 => 0,
+        200..=299 => 1,
+        300..=399 => 2,
+        400..=499 => 3,
+        _ => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_in_the_order_of_their_indices() {
+        for (at, counter) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, at);
+        }
+        for (at, gauge) in Gauge::ALL.into_iter().enumerate() {
+            assert_eq!(gauge as usize, at);
+        }
+    }
+}

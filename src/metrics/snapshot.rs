@@ -1,0 +1,73 @@
+//! A copy of one shard's figures that may cross threads.
+
+use std::sync::Arc;
+
+use crate::http::Method;
+use crate::mcp::revision::Era;
+use crate::metrics::{Counter, Gauge, Latency, Outcome, STATUS_CLASSES};
+
+/// One shard's figures at one moment.
+#[derive(Clone, Debug)]
+pub struct ShardSnapshot {
+    /// Which shard.
+    pub shard: u16,
+    /// By [`Counter`].
+    pub counters: [u64; Counter::ALL.len()],
+    /// By [`Gauge`].
+    pub gauges: [i64; Gauge::ALL.len()],
+    /// Requests by handler and method.
+    pub http: Vec<HttpRow>,
+    /// Tool calls.
+    pub calls: Vec<CallRow>,
+    /// MCP servers.
+    pub servers: Vec<ServerRow>,
+}
+
+/// Requests of one method to one handler.
+#[derive(Clone, Debug)]
+pub struct HttpRow {
+    /// The route's template.
+    pub handler: Arc<str>,
+    /// The method.
+    pub method: Method,
+    /// Finished requests by status class.
+    pub statuses: [u64; STATUS_CLASSES.len()],
+    /// Requests under way.
+    pub under_way: i64,
+    /// How long they took.
+    pub latency: Latency,
+}
+
+impl HttpRow {
+    /// Whether there was ever such a request.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.under_way != 0 || self.statuses.iter().any(|&count| count > 0)
+    }
+}
+
+/// Calls of one tool with one outcome.
+#[derive(Clone, Debug)]
+pub struct CallRow {
+    /// The server's configured name.
+    pub server: Arc<str>,
+    /// The server's name of the tool.
+    pub tool: Arc<str>,
+    /// What the client spoke.
+    pub era: Era,
+    /// How they ended.
+    pub outcome: Outcome,
+    /// How many.
+    pub count: u64,
+}
+
+/// One MCP server.
+#[derive(Clone, Debug)]
+pub struct ServerRow {
+    /// The server's configured name.
+    pub server: Arc<str>,
+    /// How long its answers took.
+    pub latency: Latency,
+    /// Restarts and reconnects.
+    pub restarts: u64,
+}
