@@ -24,3 +24,4 @@ pub mod filter;
 pub mod route;
 
 pub mod handler;
+pub mod record;

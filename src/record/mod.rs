@@ -1,0 +1,174 @@
+//! What is kept of a finished exchange: its metrics and its access log line. One call for each
+//! exchange, after the last byte or the abort. Never fails an exchange, never waits.
+#![forbid(unsafe_code)]
+
+mod access_log;
+mod format;
+mod process;
+
+pub use access_log::{AccessLog, open_access_log};
+pub use format::UpstreamTimes;
+pub use process::read_process;
+
+use core::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::base::clock::Now;
+use crate::base::ids::Ids;
+use crate::filter::RequestId;
+use crate::http::{Method, RequestHead};
+use crate::metrics::{Counter, Recorder};
+use crate::record::format::Line;
+use crate::route::Label;
+
+/// One shard's record.
+#[derive(Debug)]
+pub struct Record {
+    recorder: Rc<Recorder>,
+    access: Option<RefCell<AccessLog>>,
+    ids: RefCell<Ids>,
+}
+
+/// A request under way. [`Record::finish`] it, also after an abort or a panic.
+#[derive(Debug)]
+#[must_use = "finish it, or its request stays under way in the metrics"]
+pub struct Exchange {
+    /// Label of the route that took it.
+    pub label: Label,
+    /// Its id in answers and logs.
+    pub id: RequestId,
+    /// How long a server behind took, where one was asked.
+    pub upstream: Option<UpstreamTimes>,
+    started: Now,
+    method: Method,
+}
+
+impl Exchange {
+    /// When its head was complete.
+    #[must_use]
+    pub const fn started(&self) -> Now {
+        self.started
+    }
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// Status of the response, or 499 if the client left before there was one.
+    pub status: u16,
+    /// Bytes of the response's body that were written.
+    pub body_bytes: u64,
+    /// When.
+    pub at: Instant,
+}
+
+impl Record {
+    /// A record that counts in `recorder` and writes lines to `access`, if any. `seed` is for
+    /// request ids; it must differ between shards and between starts.
+    #[must_use]
+    pub fn new(recorder: Rc<Recorder>, access: Option<AccessLog>, seed: u64) -> Self {
+        Self {
+            recorder,
+            access: access.map(RefCell::new),
+            ids: RefCell::new(Ids::new(seed)),
+        }
+    }
+
+    /// A request's head is complete.
+    pub fn open(&self, head: &RequestHead, label: Label, now: Now) -> Exchange {
+        self.recorder.request_started(label.0, head.method);
+        Exchange {
+            label,
+            id: RequestId::new(head, &mut self.ids.borrow_mut(), now.unix),
+            upstream: None,
+            started: now,
+            method: head.method,
+        }
+    }
+
+    /// The exchange is over. `head` is the one it was opened with; `handler` the text of its
+    /// label.
+    pub fn finish(
+        &self,
+        exchange: &Exchange,
+        head: &RequestHead,
+        peer: IpAddr,
+        handler: &str,
+        ended: Ended,
+    ) {
+        let elapsed = ended.at.saturating_duration_since(exchange.started.mono);
+        self.recorder
+            .request_finished(exchange.label.0, exchange.method, ended.status, elapsed);
+        if let Some(access) = &self.access {
+            let line = Line {
+                head,
+                peer,
+                handler,
+                status: ended.status,
+                body_bytes: ended.body_bytes,
+                elapsed,
+                unix: exchange.started.unix + elapsed,
+                id: &exchange.id,
+                upstream: exchange.upstream,
+            };
+            let dropped = access.borrow_mut().write(&line, ended.at);
+            self.count_dropped(dropped);
+        }
+    }
+
+    /// Hands the buffered lines to the writer. Call it once a second and before the end.
+    pub fn flush(&self) {
+        if let Some(access) = &self.access {
+            let dropped = access.borrow_mut().flush();
+            self.count_dropped(dropped);
+        }
+    }
+
+    /// The figures it counts in.
+    #[must_use]
+    pub const fn recorder(&self) -> &Rc<Recorder> {
+        &self.recorder
+    }
+
+    fn count_dropped(&self, lines: u64) {
+        if lines > 0 {
+            self.recorder.add(Counter::AccessLogDropped, lines);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::base::writer::Lines;
+    use crate::config::LogFormat;
+
+    #[test]
+    fn one_call_counts_and_logs() {
+        let recorder = Rc::new(Recorder::new(0, &["none".into(), "/x".into()], true));
+        let (lines, written) = Lines::captured(4);
+        let access = AccessLog::new(lines, LogFormat::Combined);
+        let record = Record::new(Rc::clone(&recorder), Some(access), 1);
+        let mut head = RequestHead::default();
+        head.set_line(b"GET", b"/x?a=1", 0..2, 3..6);
+        let now = Now::read();
+        let exchange = record.open(&head, Label(1), now);
+        let ended = Ended {
+            status: 200,
+            body_bytes: 5,
+            at: now.mono + Duration::from_millis(3),
+        };
+        record.finish(&exchange, &head, Ipv4Addr::LOCALHOST.into(), "/x", ended);
+        assert!(written().is_empty(), "lines are buffered");
+        record.flush();
+        let line = String::from_utf8(written()).unwrap();
+        assert!(line.contains("\"GET /x?a=1 HTTP/1.1\" 200 5 "), "{line}");
+        let rows = recorder.snapshot().http;
+        assert_eq!((rows[0].statuses[1], rows[0].under_way), (1, 0));
+    }
+}
