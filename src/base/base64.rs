@@ -58,7 +58,7 @@ pub fn encode(alphabet: Alphabet, bytes: &[u8], out: &mut Vec<u8>) {
 #[must_use]
 pub fn decode(alphabet: Alphabet, text: &[u8]) -> Option<Vec<u8>> {
     let digits = match alphabet {
-        Alphabet::Standard if text.len() % 4 != 0 => return None,
+        Alphabet::Standard if !text.len().is_multiple_of(4) => return None,
         Alphabet::Standard => text
             .strip_suffix(b"==")
             .or_else(|| text.strip_suffix(b"="))

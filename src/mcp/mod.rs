@@ -1,7 +1,12 @@
 //! The Model Context Protocol without I/O: messages, eras, names, sealed ids.
 #![forbid(unsafe_code)]
 
+pub mod era;
+pub mod jsonrpc;
 pub mod method;
 pub mod revision;
 pub mod scan;
+pub mod seal;
+pub mod session;
+pub mod splice;
 pub mod vocabulary;
