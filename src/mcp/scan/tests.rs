@@ -228,7 +228,8 @@ proptest! {
     #[test]
     fn takes_all_json_and_keeps_arguments_whole(arguments in json(), id in any::<i64>()) {
         let text = format!(
-            r#"{{"id":{id},"params":{{"arguments":{arguments},"name":"n"}},"method":"m","jsonrpc":"2.0"}}"#
+            r#"{{"id":{id},"params":{{"arguments":{arguments},"name":"n"}},{}}}"#,
+            r#""method":"m","jsonrpc":"2.0""#
         );
         let message = Message::scan(text.as_bytes()).unwrap();
         prop_assert_eq!(message.arguments.of(text.as_bytes()), arguments.as_bytes());
