@@ -1,110 +1,65 @@
 //! Header fields in order, in one buffer (RFC 9110 §5). Names keep their spelling and compare
 //! without case.
+//!
+//! The buffer always holds the fields as HTTP/1.1 sends them (`Name: value` CRLF, no padding),
+//! so that writing a whole list is one copy, and a received list is forwarded re-serialised.
 
+use core::fmt;
 use core::ops::Range;
 
-/// Field names the program looks at, so that a look-up is an index and not a comparison.
-/// [`Known::of`] is the only place that spells them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-#[allow(missing_docs, reason = "each variant is the field of that name")]
-pub enum Known {
-    Host,
-    Connection,
-    ContentLength,
-    ContentType,
-    TransferEncoding,
-    Accept,
-    AcceptEncoding,
-    Authorization,
-    Expect,
-    Origin,
-    UserAgent,
-    Referer,
-    XForwardedFor,
-    XRequestId,
-    LastEventId,
-    McpSessionId,
-    McpProtocolVersion,
-    McpMethod,
-    McpName,
-    Te,
-    Trailer,
-    Upgrade,
-    KeepAlive,
-    Date,
-    Server,
-    RetryAfter,
-    CacheControl,
-    /// Any other name.
-    Other,
-}
+use smallvec::SmallVec;
 
-impl Known {
-    /// How many names there are, `Other` included.
-    pub const COUNT: usize = Self::Other as usize + 1;
+use crate::http::Known;
 
-    /// Which known name this is, without regard to case.
-    #[must_use]
-    pub fn of(name: &[u8]) -> Self {
-        const NAMES: &[(&[u8], Known)] = &[
-            (b"host", Known::Host),
-            (b"connection", Known::Connection),
-            (b"content-length", Known::ContentLength),
-            (b"content-type", Known::ContentType),
-            (b"transfer-encoding", Known::TransferEncoding),
-            (b"accept", Known::Accept),
-            (b"accept-encoding", Known::AcceptEncoding),
-            (b"authorization", Known::Authorization),
-            (b"expect", Known::Expect),
-            (b"origin", Known::Origin),
-            (b"user-agent", Known::UserAgent),
-            (b"referer", Known::Referer),
-            (b"x-forwarded-for", Known::XForwardedFor),
-            (b"x-request-id", Known::XRequestId),
-            (b"last-event-id", Known::LastEventId),
-            (b"mcp-session-id", Known::McpSessionId),
-            (b"mcp-protocol-version", Known::McpProtocolVersion),
-            (b"mcp-method", Known::McpMethod),
-            (b"mcp-name", Known::McpName),
-            (b"te", Known::Te),
-            (b"trailer", Known::Trailer),
-            (b"upgrade", Known::Upgrade),
-            (b"keep-alive", Known::KeepAlive),
-            (b"date", Known::Date),
-            (b"server", Known::Server),
-            (b"retry-after", Known::RetryAfter),
-            (b"cache-control", Known::CacheControl),
-        ];
-        NAMES
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map_or(Self::Other, |&(_, known)| known)
-    }
-}
+/// Fields kept without a heap block; most responses stay below.
+const INLINE_FIELDS: usize = 8;
+/// First reservation of the byte buffer, so that a usual response head never grows twice.
+const FIRST_BYTES: usize = 256;
+/// Fields from this one on are found by a scan, because the index is one byte a name.
+const INDEXED_MAX: usize = 254;
 
 /// An ordered list of header fields.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct HeaderList {
+    /// `Name: value\r\n` for each field, nothing else.
     bytes: Vec<u8>,
-    fields: Vec<Field>,
+    fields: SmallVec<[Field; INLINE_FIELDS]>,
+    /// For each known name: 0 if absent, else its first field's place plus one, at most
+    /// [`INDEXED_MAX`] + 1, which then means "there or later".
+    first: [u8; Known::COUNT],
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Field {
-    known: Known,
     start: u32,
-    name_end: u32,
-    end: u32,
+    value_len: u32,
+    name_len: u16,
+    known: Known,
 }
 
 impl Field {
     fn name(self) -> Range<usize> {
-        self.start as usize..self.name_end as usize
+        let start = self.start as usize;
+        start..start + usize::from(self.name_len)
     }
     fn value(self) -> Range<usize> {
-        self.name_end as usize..self.end as usize
+        let start = self.start as usize + usize::from(self.name_len) + 2;
+        start..start + self.value_len as usize
     }
+    fn line(self) -> Range<usize> {
+        self.start as usize..self.value().end + 2
+    }
+}
+
+/// A name or value that cannot be sent: it would break the message or smuggle a field into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidField {
+    /// The name is empty, over 65,535 bytes, or holds a byte that is not a token byte.
+    #[error("field name is not a token (RFC 9110 §5.6.2)")]
+    Name,
+    /// The value holds a control byte, or blanks at an end.
+    #[error("field value holds a control byte or is padded (RFC 9110 §5.5)")]
+    Value,
 }
 
 impl HeaderList {
@@ -114,49 +69,168 @@ impl HeaderList {
         Self::default()
     }
 
-    /// Appends a field. The caller vouches that name and value hold no CR, LF or NUL.
+    /// Appends a field. The caller vouches that the name is a token and that the value holds no
+    /// CR, LF or NUL; [`try_push`](Self::try_push) checks what comes from outside.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        let start = self.bytes.len() as u32;
+        self.write(Known::of(name), name, value);
+    }
+
+    /// Appends a known field under its usual spelling. Same promise as [`push`](Self::push);
+    /// [`Known::Other`] has no spelling and adds nothing.
+    pub fn push_known(&mut self, known: Known, value: &[u8]) {
+        if known != Known::Other {
+            self.write(known, known.name().as_bytes(), value);
+        }
+    }
+
+    /// Appends a field after checking it.
+    ///
+    /// # Errors
+    /// When name or value may not stand in a message.
+    pub fn try_push(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidField> {
+        if !is_token(name) || name.len() > usize::from(u16::MAX) {
+            return Err(InvalidField::Name);
+        }
+        if !is_field_value(value) {
+            return Err(InvalidField::Value);
+        }
+        self.push(name, value);
+        Ok(())
+    }
+
+    /// Replaces every field of that name by one, at the end of the list.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) {
+        self.remove_by_name(name);
+        self.push(name, value);
+    }
+
+    fn write(&mut self, known: Known, name: &[u8], value: &[u8]) {
+        debug_assert!(
+            !name.is_empty() && !name.contains(&b'\n'),
+            "not a field name"
+        );
+        debug_assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)));
+        let (Ok(name_len), Ok(value_len), Ok(start)) = (
+            u16::try_from(name.len()),
+            u32::try_from(value.len()),
+            u32::try_from(self.bytes.len()),
+        ) else {
+            debug_assert!(false, "a field beyond every limit");
+            return;
+        };
+        let line_len = name.len() + value.len() + 4;
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(FIRST_BYTES.max(line_len));
+        } else {
+            self.bytes.reserve(line_len);
+        }
         self.bytes.extend_from_slice(name);
-        let name_end = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(b": ");
         self.bytes.extend_from_slice(value);
-        let end = self.bytes.len() as u32;
-        self.fields.push(Field {
-            known: Known::of(name),
+        self.bytes.extend_from_slice(b"\r\n");
+        self.add(Field {
             start,
-            name_end,
-            end,
+            value_len,
+            name_len,
+            known,
         });
+    }
+
+    /// Notes a field of the bytes that [`add_wire_bytes`](Self::add_wire_bytes) will bring:
+    /// `start` counts from their first.
+    pub(in crate::http) fn add_wire_field(
+        &mut self,
+        known: Known,
+        start: usize,
+        name_len: usize,
+        value_len: usize,
+    ) {
+        self.add(Field {
+            start: (self.bytes.len() + start) as u32,
+            value_len: value_len as u32,
+            name_len: name_len as u16,
+            known,
+        });
+    }
+
+    /// Appends fields that stand as this list keeps them, each noted before.
+    pub(in crate::http) fn add_wire_bytes(&mut self, block: &[u8]) {
+        self.bytes.extend_from_slice(block);
+        debug_assert_eq!(
+            self.fields.last().map_or(0, |field| field.line().end),
+            self.bytes.len()
+        );
+    }
+
+    fn add(&mut self, field: Field) {
+        let place = self.fields.len();
+        if let Some(first) = self.first.get_mut(field.known as usize)
+            && *first == 0
+        {
+            *first = place.min(INDEXED_MAX) as u8 + 1;
+        }
+        self.fields.push(field);
     }
 
     /// Appends every field of another list; one copy, whatever their number.
     pub fn append(&mut self, other: &Self) {
         let base = self.bytes.len() as u32;
         self.bytes.extend_from_slice(&other.bytes);
-        self.fields.extend(other.fields.iter().map(|field| Field {
-            known: field.known,
-            start: field.start + base,
-            name_end: field.name_end + base,
-            end: field.end + base,
-        }));
+        for field in &other.fields {
+            self.add(Field {
+                start: field.start + base,
+                ..*field
+            });
+        }
     }
 
     /// Forgets every field and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.fields.clear();
+        self.first = [0; Known::COUNT];
     }
 
     /// The first value of a known field.
     #[must_use]
     pub fn get(&self, known: Known) -> Option<&[u8]> {
-        let field = self.fields.iter().find(|field| field.known == known)?;
+        let field = self.first_field(known)?;
         self.bytes.get(field.value())
+    }
+
+    /// The first value of a known field, if it is text; almost every field is ASCII.
+    #[must_use]
+    pub fn get_str(&self, known: Known) -> Option<&str> {
+        core::str::from_utf8(self.get(known)?).ok()
+    }
+
+    fn first_field(&self, known: Known) -> Option<&Field> {
+        let place = usize::from(*self.first.get(known as usize)?);
+        let from = place.checked_sub(1)?;
+        if from < INDEXED_MAX {
+            return self.fields.get(from);
+        }
+        self.fields
+            .get(from..)?
+            .iter()
+            .find(|field| field.known == known)
+    }
+
+    /// Whether a field of that known name is there.
+    #[must_use]
+    pub fn contains(&self, known: Known) -> bool {
+        self.first.get(known as usize).is_some_and(|&at| at != 0)
     }
 
     /// Every value of a known field.
     pub fn all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        let from = match self.first.get(known as usize) {
+            Some(&at) if at != 0 => usize::from(at) - 1,
+            _ => self.fields.len(),
+        };
         self.fields
+            .get(from..)
+            .unwrap_or_default()
             .iter()
             .filter(move |field| field.known == known)
             .filter_map(|field| self.bytes.get(field.value()))
@@ -165,9 +239,15 @@ impl HeaderList {
     /// The first value of a field by name, without regard to case.
     #[must_use]
     pub fn get_by_name(&self, name: &[u8]) -> Option<&[u8]> {
-        self.iter()
-            .find(|(_, field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, _, value)| value)
+        match Known::of(name) {
+            Known::Other => self
+                .iter()
+                .find(|(known, field, _)| {
+                    *known == Known::Other && field.eq_ignore_ascii_case(name)
+                })
+                .map(|(_, _, value)| value),
+            known => self.get(known),
+        }
     }
 
     /// Every field in order: which known name, its spelling, its value.
@@ -181,9 +261,54 @@ impl HeaderList {
         })
     }
 
-    /// Removes every field of that known name.
+    /// Removes every field of that known name. [`Known::Other`] removes all unknown ones.
     pub fn remove(&mut self, known: Known) {
-        self.fields.retain(|field| field.known != known);
+        if self.contains(known) {
+            self.retain(|field, _, _| field != known);
+        }
+    }
+
+    /// Removes every field of that name, without regard to case.
+    pub fn remove_by_name(&mut self, name: &[u8]) {
+        match Known::of(name) {
+            Known::Other => {
+                self.retain(|known, field, _| {
+                    known != Known::Other || !field.eq_ignore_ascii_case(name)
+                });
+            }
+            known => self.remove(known),
+        }
+    }
+
+    /// Keeps the fields for which `keep(known, name, value)` holds, in order.
+    pub fn retain(&mut self, mut keep: impl FnMut(Known, &[u8], &[u8]) -> bool) {
+        let mut kept = Self {
+            bytes: Vec::with_capacity(self.bytes.len()),
+            ..Self::default()
+        };
+        for field in &self.fields {
+            let (Some(name), Some(value)) =
+                (self.bytes.get(field.name()), self.bytes.get(field.value()))
+            else {
+                continue;
+            };
+            if keep(field.known, name, value) {
+                let start = kept.bytes.len() as u32;
+                if let Some(line) = self.bytes.get(field.line()) {
+                    kept.bytes.extend_from_slice(line);
+                }
+                kept.add(Field { start, ..*field });
+            }
+        }
+        if kept.fields.len() != self.fields.len() {
+            *self = kept;
+        }
+    }
+
+    /// Every field as HTTP/1.1 sends it: `Name: value` CRLF each, without the empty line.
+    #[must_use]
+    pub fn wire(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Number of fields.
@@ -199,20 +324,108 @@ impl HeaderList {
     }
 }
 
+impl Default for HeaderList {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::new(),
+            fields: SmallVec::new(),
+            first: [0; Known::COUNT],
+        }
+    }
+}
+
+impl PartialEq for HeaderList {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for HeaderList {}
+
+/// Credentials are left out, because what is debugged ends up in logs.
+impl fmt::Debug for HeaderList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut map = f.debug_map();
+        for (known, name, value) in self.iter() {
+            let secret = matches!(
+                known,
+                Known::Authorization
+                    | Known::ProxyAuthorization
+                    | Known::Cookie
+                    | Known::SetCookie
+                    | Known::McpSessionId
+            );
+            let shown = if secret { &b"<redacted>"[..] } else { value };
+            map.entry(
+                &format_args!("{}", name.escape_ascii()),
+                &format_args!("{}", shown.escape_ascii()),
+            );
+        }
+        map.finish()
+    }
+}
+
+/// Whether the bytes are a token (RFC 9110 §5.6.2): what methods and field names are made of.
+#[must_use]
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
+}
+
+/// Whether the byte may stand in a token.
+#[must_use]
+pub(in crate::http) const fn is_token_byte(byte: u8) -> bool {
+    matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9'
+        | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.'
+        | b'^' | b'_' | b'`' | b'|' | b'~')
+}
+
+/// Whether the bytes may stand as a field value (RFC 9110 §5.5): no control bytes but tab, no
+/// blanks at either end.
+#[must_use]
+pub fn is_field_value(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| is_value_byte(byte))
+        && !matches!(bytes.first(), Some(b' ' | b'\t'))
+        && !matches!(bytes.last(), Some(b' ' | b'\t'))
+}
+
+/// Whether the byte may stand inside a field value.
+#[must_use]
+pub(in crate::http) const fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn list(fields: &[(&str, &str)]) -> HeaderList {
+        let mut list = HeaderList::new();
+        for (name, value) in fields {
+            list.push(name.as_bytes(), value.as_bytes());
+        }
+        list
+    }
+
+    #[test]
+    fn fields_keep_order_and_spelling_and_compare_without_case() {
+        let list = list(&[("hOsT", "a"), ("X-Y", "1"), ("x-y", "2"), ("HOST", "b")]);
+        assert_eq!(list.get(Known::Host), Some(&b"a"[..]));
+        assert_eq!(list.get_by_name(b"host"), Some(&b"a"[..]));
+        assert_eq!(list.get_by_name(b"x-Y"), Some(&b"1"[..]));
+        assert_eq!(list.get_by_name(b"x-z"), None);
+        assert_eq!(list.get(Known::Accept), None);
+        assert_eq!(list.all(Known::Host).collect::<Vec<_>>(), [b"a", b"b"]);
+        assert_eq!(list.all(Known::Accept).count(), 0);
+        assert_eq!(list.wire(), b"hOsT: a\r\nX-Y: 1\r\nx-y: 2\r\nHOST: b\r\n");
+        assert_eq!(list.len(), 4);
+    }
+
     #[test]
     fn append_keeps_order_names_and_values() {
-        let mut list = HeaderList::new();
-        list.push(b"Host", b"a.test");
-        let mut more = HeaderList::new();
-        more.push(b"X-A", b"1");
-        more.push(b"content-type", b"text/plain");
-        list.append(&more);
-        list.push(b"Date", b"now");
-        let seen: Vec<_> = list.iter().collect();
+        let mut all = list(&[("Host", "a.test")]);
+        all.append(&list(&[("X-A", "1"), ("content-type", "text/plain")]));
+        all.push(b"Date", b"now");
+        let seen: Vec<_> = all.iter().collect();
         assert_eq!(
             seen,
             [
@@ -222,6 +435,67 @@ mod tests {
                 (Known::Date, b"Date", b"now"),
             ]
         );
-        assert_eq!(list.get_by_name(b"x-a"), Some(&b"1"[..]));
+        assert_eq!(all.get_by_name(b"x-a"), Some(&b"1"[..]));
+        assert_eq!(all.get(Known::Date), Some(&b"now"[..]));
+    }
+
+    #[test]
+    fn removal_and_setting_keep_the_index_right() {
+        let mut list = list(&[
+            ("A", "1"),
+            ("Host", "a"),
+            ("B", "2"),
+            ("Host", "b"),
+            ("a", "3"),
+        ]);
+        list.remove_by_name(b"A");
+        assert_eq!(list.get(Known::Host), Some(&b"a"[..]));
+        assert_eq!(list.wire(), b"Host: a\r\nB: 2\r\nHost: b\r\n");
+        list.set(b"host", b"c");
+        assert_eq!(list.all(Known::Host).collect::<Vec<_>>(), [b"c"]);
+        assert_eq!(list.wire(), b"B: 2\r\nhost: c\r\n");
+        list.remove(Known::Host);
+        assert!(!list.contains(Known::Host));
+        assert_eq!(list.get_by_name(b"b"), Some(&b"2"[..]));
+        list.clear();
+        assert!(list.is_empty() && list.wire().is_empty());
+    }
+
+    #[test]
+    fn a_known_field_is_found_beyond_the_index() {
+        let mut list = HeaderList::new();
+        for _ in 0..300 {
+            list.push(b"X", b"");
+        }
+        list.push(b"Host", b"far");
+        list.push(b"Host", b"further");
+        assert_eq!(list.get(Known::Host), Some(&b"far"[..]));
+        assert_eq!(list.all(Known::Host).count(), 2);
+        list.remove_by_name(b"x");
+        assert_eq!(list.get(Known::Host), Some(&b"far"[..]));
+    }
+
+    #[test]
+    fn what_would_break_a_message_is_refused() {
+        let mut list = HeaderList::new();
+        for name in [&b""[..], b"a b", b"a:", b"a\r\nb", b"\xc3\xa9", b"(x)"] {
+            assert_eq!(list.try_push(name, b""), Err(InvalidField::Name));
+        }
+        for value in [&b"a\r\nb"[..], b"a\nb", b"a\0", b" a", b"a\t", b"\x7f"] {
+            assert_eq!(list.try_push(b"a", value), Err(InvalidField::Value));
+        }
+        assert_eq!(list.try_push(b"a", b"caf\xc3\xa9 \t x"), Ok(()));
+        assert_eq!(list.try_push(b"a", b""), Ok(()));
+        assert_eq!(list.len(), 2);
+    }
+
+    #[test]
+    fn credentials_stay_out_of_debug_output() {
+        let shown = format!(
+            "{:?}",
+            list(&[("Authorization", "Bearer x7"), ("Accept", "*/*")])
+        );
+        assert!(!shown.contains("x7"), "{shown}");
+        assert!(shown.contains("*/*"), "{shown}");
     }
 }

@@ -1,12 +1,21 @@
 //! HTTP semantics and wire formats. Sans-io: bytes in, events and bytes out.
 #![forbid(unsafe_code)]
 
+pub mod accept;
 mod body;
+pub mod date;
+pub mod h1;
 mod headers;
+mod known;
 mod request;
 mod response;
+pub mod sse;
+mod status;
+pub mod uri;
 
 pub use body::{Body, BodyError, Frame};
-pub use headers::{HeaderList, Known};
+pub use headers::{HeaderList, InvalidField, is_field_value, is_token};
+pub use known::Known;
 pub use request::{Method, RequestHead, Version};
-pub use response::Response;
+pub use response::{Response, ResponseHead};
+pub use status::reason;

@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use crate::http::uri::{self, TargetForm};
 use crate::http::{HeaderList, Known};
 
 /// Request methods (RFC 9110 §9). Anything else keeps its spelling in the head.
@@ -97,8 +98,11 @@ pub struct RequestHead {
     pub version: Version,
     /// Fields in order.
     pub headers: HeaderList,
-    line: Vec<u8>,
+    /// Method, target, and then a path the target left out (`http://host` means `/`).
+    /// A `String`, so that reading a part of it never validates text again.
+    line: String,
     method_end: u32,
+    target_end: u32,
     path: Span,
     query: Span,
 }
@@ -110,6 +114,12 @@ struct Span {
 }
 
 impl Span {
+    fn new(base: usize, range: &Range<usize>) -> Self {
+        Self {
+            start: (base + range.start) as u32,
+            end: (base + range.end) as u32,
+        }
+    }
     fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
@@ -125,44 +135,93 @@ impl RequestHead {
         path: Range<usize>,
         query: Range<usize>,
     ) {
-        self.method = Method::of(method);
+        let text = |bytes| core::str::from_utf8(bytes).unwrap_or("");
+        self.start_line(Method::of(method), text(method), text(target));
+        self.path = Span::new(method.len(), &path);
+        self.query = Span::new(method.len(), &query);
+    }
+
+    /// Replaces method and target and finds path and query. Returns where in `target` the
+    /// authority is (absolute-form and authority-form), which then outweighs the Host field;
+    /// `None` if the target's form does not fit the method (RFC 9112 §3.2): answer 400.
+    pub fn set_target(&mut self, method: &str, target: &str) -> Option<Range<usize>> {
+        let kind = Method::of(method.as_bytes());
+        let parts = uri::parse_target(kind, target)?;
+        self.start_line(kind, method, target);
+        let base = method.len();
+        self.path = Span::new(base, &parts.path);
+        self.query = Span::new(base, &parts.query);
+        if parts.form == TargetForm::Absolute && parts.path.is_empty() {
+            self.append_root_path(parts.query);
+        }
+        Some(parts.authority)
+    }
+
+    fn start_line(&mut self, kind: Method, method: &str, target: &str) {
+        self.method = kind;
         self.line.clear();
-        self.line.extend_from_slice(method);
-        self.method_end = method.len() as u32;
-        self.line.extend_from_slice(target);
-        let at = |offset: usize| (method.len() + offset) as u32;
-        self.path = Span {
-            start: at(path.start),
-            end: at(path.end),
-        };
-        self.query = Span {
-            start: at(query.start),
-            end: at(query.end),
-        };
+        self.line.push_str(method);
+        self.method_end = self.line.len() as u32;
+        self.line.push_str(target);
+        self.target_end = self.line.len() as u32;
+    }
+
+    /// `http://host` means `/`, and `*` for OPTIONS (RFC 9112 §3.2.4); the text for it is
+    /// appended, with the query so that [`path_and_query`](Self::path_and_query) is one piece.
+    fn append_root_path(&mut self, query: Range<usize>) {
+        let start = self.line.len();
+        let base = self.method_end as usize;
+        if query.is_empty() {
+            let path = if self.method == Method::Options {
+                "*"
+            } else {
+                "/"
+            };
+            self.line.push_str(path);
+            self.query = Span::new(start, &(1..1));
+        } else {
+            self.line.push_str("/?");
+            self.line
+                .extend_from_within(base + query.start..base + query.end);
+            self.query = Span::new(start, &(2..2 + query.len()));
+        }
+        self.path = Span::new(start, &(0..1));
     }
 
     /// The method as the client spelled it.
     #[must_use]
     pub fn method_token(&self) -> &str {
-        text(self.line.get(..self.method_end as usize))
+        self.part(0..self.method_end as usize)
     }
 
     /// The request target as the client spelled it.
     #[must_use]
     pub fn target(&self) -> &str {
-        text(self.line.get(self.method_end as usize..))
+        self.part(self.method_end as usize..self.target_end as usize)
     }
 
-    /// The path of the target, as spelled (percent-encoded), starting with `/`, or `*`.
+    /// The path of the target, as spelled (percent-encoded), starting with `/`, or `*`; empty
+    /// for CONNECT. Route on [`uri::normalize_path`] of it.
     #[must_use]
     pub fn path(&self) -> &str {
-        text(self.line.get(self.path.range()))
+        self.part(self.path.range())
     }
 
     /// The query without its `?`; empty if there is none.
     #[must_use]
     pub fn query(&self) -> &str {
-        text(self.line.get(self.query.range()))
+        self.part(self.query.range())
+    }
+
+    /// Path and query as one origin-form target, for forwarding and logging.
+    #[must_use]
+    pub fn path_and_query(&self) -> &str {
+        let end = self.query.end.max(self.path.end);
+        self.part(self.path.start as usize..end as usize)
+    }
+
+    fn part(&self, range: Range<usize>) -> &str {
+        self.line.get(range).unwrap_or("")
     }
 
     /// A known field's first value.
@@ -176,14 +235,56 @@ impl RequestHead {
         self.headers.clear();
         self.line.clear();
         self.method_end = 0;
+        self.target_end = 0;
         self.path = Span::default();
         self.query = Span::default();
     }
 }
 
-/// The parser lets only ASCII into a request line, so this never falls back.
-fn text(bytes: Option<&[u8]>) -> &str {
-    bytes
-        .and_then(|bytes| core::str::from_utf8(bytes).ok())
-        .unwrap_or("")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(method: &str, target: &str) -> RequestHead {
+        let mut head = RequestHead::default();
+        head.set_target(method, target).unwrap();
+        head
+    }
+
+    #[test]
+    fn parts_of_a_target() {
+        for (method, target, path, query, both) in [
+            ("GET", "/a?b=c", "/a", "b=c", "/a?b=c"),
+            ("GET", "/a?", "/a", "", "/a?"),
+            ("GET", "/a", "/a", "", "/a"),
+            ("GET", "http://h.test/a?b", "/a", "b", "/a?b"),
+            ("GET", "http://h.test", "/", "", "/"),
+            ("GET", "http://h.test?b", "/", "b", "/?b"),
+            ("OPTIONS", "http://h.test", "*", "", "*"),
+            ("OPTIONS", "*", "*", "", "*"),
+            ("CONNECT", "h.test:443", "", "", ""),
+        ] {
+            let head = head(method, target);
+            assert_eq!(head.method_token(), method);
+            assert_eq!(head.target(), target);
+            assert_eq!((head.path(), head.query()), (path, query), "{target}");
+            assert_eq!(head.path_and_query(), both, "{target}");
+        }
+    }
+
+    #[test]
+    fn given_ranges_are_kept() {
+        let mut head = RequestHead::default();
+        head.set_line(b"POST", b"/x?y", 0..2, 3..4);
+        assert_eq!(head.method, Method::Post);
+        assert_eq!(
+            (head.path(), head.query(), head.target()),
+            ("/x", "y", "/x?y")
+        );
+        head.clear();
+        assert_eq!(
+            (head.method_token(), head.target(), head.path()),
+            ("", "", "")
+        );
+    }
 }

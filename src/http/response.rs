@@ -1,7 +1,9 @@
 //! A response as handlers make it. Framing fields (Content-Length, Transfer-Encoding,
 //! Connection, Date) are the driver's and are added when it is written.
 
-use crate::http::{Body, HeaderList};
+use bytes::Bytes;
+
+use crate::http::{Body, HeaderList, Known, Version, reason};
 
 /// Status, fields and content of a response.
 #[derive(Debug, Default)]
@@ -31,6 +33,37 @@ impl Response {
         self.body = Body::Empty;
     }
 
+    /// A response whose content is that JSON text.
+    #[must_use]
+    pub fn json(status: u16, text: impl Into<Bytes>) -> Self {
+        let mut response = Self::new(status);
+        response
+            .headers
+            .push_known(Known::ContentType, b"application/json");
+        response.body = Body::Full(text.into());
+        response
+    }
+
+    /// A refusal that programs and people can read (RFC 9457): `type` is about:blank, `title`
+    /// the status's name, `detail` what went wrong here.
+    #[must_use]
+    pub fn problem(status: u16, detail: &str) -> Self {
+        let mut text = Vec::with_capacity(96 + detail.len());
+        text.extend_from_slice(b"{\"type\":\"about:blank\",\"title\":\"");
+        text.extend_from_slice(reason(status).as_bytes());
+        text.extend_from_slice(b"\",\"status\":");
+        text.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+        text.extend_from_slice(b",\"detail\":\"");
+        escape_json(detail, &mut text);
+        text.extend_from_slice(b"\"}");
+        let mut response = Self::new(status);
+        response
+            .headers
+            .push_known(Known::ContentType, b"application/problem+json");
+        response.body = Body::Full(text.into());
+        response
+    }
+
     /// Adds a field. The caller vouches that the value holds no CR, LF or NUL.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
@@ -38,10 +71,79 @@ impl Response {
         self
     }
 
+    /// Replaces every field of that name by one.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.headers.set(name.as_bytes(), value.as_bytes());
+    }
+
     /// Sets the content.
     #[must_use]
     pub fn body(mut self, body: impl Into<Body>) -> Self {
         self.body = body.into();
         self
+    }
+}
+
+/// Status and fields of a response that was received. Reusable like a request's head.
+#[derive(Clone, Debug, Default)]
+pub struct ResponseHead {
+    /// Status code, 100 to 599.
+    pub status: u16,
+    /// The version the server spoke.
+    pub version: Version,
+    /// Fields in order.
+    pub headers: HeaderList,
+}
+
+/// Writes the inside of a JSON string (RFC 8259 §7).
+fn escape_json(text: &str, out: &mut Vec<u8>) {
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0..0x20 => {
+                out.extend_from_slice(b"\\u00");
+                out.push(b'0' + (byte >> 4));
+                out.push(
+                    b"0123456789abcdef"
+                        .get(usize::from(byte & 15))
+                        .map_or(b'0', |&d| d),
+                );
+            }
+            _ => out.push(byte),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_says_what_and_why() {
+        let response = Response::problem(404, "no \"route\" for\n/x\\y é");
+        let Body::Full(text) = &response.body else {
+            panic!("a problem has content")
+        };
+        assert_eq!(
+            core::str::from_utf8(text).unwrap(),
+            "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,\
+             \"detail\":\"no \\\"route\\\" for\\u000a/x\\\\y é\"}"
+        );
+        assert_eq!(
+            response.headers.get(Known::ContentType),
+            Some(&b"application/problem+json"[..])
+        );
+    }
+
+    #[test]
+    fn setting_replaces() {
+        let mut response = Response::json(200, &b"{}"[..])
+            .with("X-A", "1")
+            .with("x-a", "2");
+        response.set("X-A", "3");
+        assert_eq!(
+            response.headers.wire(),
+            b"Content-Type: application/json\r\nX-A: 3\r\n"
+        );
     }
 }

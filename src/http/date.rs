@@ -1,0 +1,59 @@
+//! IMF-fixdate, the form of dates in fields (RFC 9110 §5.6.7). Whoever writes many in the same
+//! second keeps the text.
+
+use crate::base::civil::Civil;
+
+/// Bytes of an IMF-fixdate.
+pub const DATE_LEN: usize = 29;
+
+/// Appends that many seconds since the Unix epoch as `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub fn write_date(unix_seconds: u64, out: &mut Vec<u8>) {
+    const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    let date = Civil::from_unix(unix_seconds);
+    let day = DAYS
+        .get(usize::from(date.weekday))
+        .copied()
+        .unwrap_or("Sun");
+    out.reserve(DATE_LEN);
+    out.extend_from_slice(day.as_bytes());
+    out.extend_from_slice(b", ");
+    two_digits(date.day, out);
+    out.push(b' ');
+    out.extend_from_slice(date.month_name().as_bytes());
+    out.push(b' ');
+    // The format has four digits for the year, which lasts a while.
+    let year = date.year.min(9999);
+    two_digits((year / 100) as u8, out);
+    two_digits((year % 100) as u8, out);
+    for (front, number) in [(b' ', date.hour), (b':', date.minute), (b':', date.second)] {
+        out.push(front);
+        two_digits(number, out);
+    }
+    out.extend_from_slice(b" GMT");
+}
+
+fn two_digits(number: u8, out: &mut Vec<u8>) {
+    out.push(b'0' + number / 10);
+    out.push(b'0' + number % 10);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_moments() {
+        for (seconds, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (1_795_478_400, "Tue, 24 Nov 2026 00:00:00 GMT"),
+            (253_402_300_799, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            let mut out = Vec::new();
+            write_date(seconds, &mut out);
+            assert_eq!(core::str::from_utf8(&out).unwrap(), text);
+            assert_eq!(out.len(), DATE_LEN);
+        }
+    }
+}
