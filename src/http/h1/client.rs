@@ -15,9 +15,9 @@ const INTERIM_MAX: u8 = 16;
 /// Frames requests and parses responses, one exchange after the other.
 ///
 /// ```text
-///   Idle ─request()─> Head ─┬─ Response(None) ──────────────┬─> Read ─finish()─> Idle | closed
-///                     │  ^  └─ Response(…) ─> Body ─ End ───┘
-///                     └──┘ Interim
+/// Idle --request()--> Head --+-- Response(None) -----------------+--> Read --finish()--> Idle
+///                     |  ^   +-- Response(...) --> Body -- End --+
+///                     +--+ Interim
 /// ```
 #[derive(Debug)]
 pub struct ClientConn {

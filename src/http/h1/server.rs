@@ -16,10 +16,10 @@ const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 /// Parses requests and frames responses, one exchange after the other.
 ///
 /// ```text
-///            Request(None)
-///          ┌───────────────────────────────────────┐
-///   Head ──┤                                       ├─> Read ──finish()──> Head | closed
-///          └─ Request(Length|Chunked) ─> Body ─End─┘
+///          Request(None)
+///        +------------------------------------------+
+/// Head --+                                          +--> Read --finish()--> Head | closed
+///        +-- Request(Length|Chunked) --> Body --End-+
 /// ```
 ///
 /// `respond` may come at any time after `Request`, or instead of it after an error. Pipelined
@@ -51,7 +51,7 @@ struct Request {
     method: Method,
     version: Version,
     /// The client waits for 100 before it sends its body.
-    awaits_continue: bool,
+    expects_continue: bool,
     /// The client asked for another protocol.
     wants_upgrade: bool,
 }
@@ -169,7 +169,7 @@ impl ServerConn {
             method: head.method,
             version,
             // RFC 9110 §10.1.1: a 1.0 client never waits, nor does one without a body.
-            awaits_continue: parsed.framing.expects_continue
+            expects_continue: parsed.framing.expects_continue
                 && !is_http10
                 && body != BodyKind::None,
             wants_upgrade: connection.upgrade && !is_http10,
@@ -184,14 +184,14 @@ impl ServerConn {
         Ok(Event::Request {
             consumed: parsed.end,
             body,
-            expect_continue: self.request.awaits_continue,
+            expect_continue: self.request.expects_continue,
         })
     }
 
     fn poll_body(&mut self, input: &[u8]) -> Result<Event, Error> {
         if !input.is_empty() {
             // The client did not wait after all.
-            self.request.awaits_continue = false;
+            self.request.expects_continue = false;
         }
         Ok(match self.body.step(input)? {
             BodyStep::NeedMore { consumed } => Event::NeedMore { consumed },
@@ -228,12 +228,12 @@ impl ServerConn {
     /// Writes `100 Continue` if the client waits for it; says whether it did. To be called when
     /// someone wants the body, before it is read.
     pub fn write_continue(&mut self, out: &mut Vec<u8>) -> bool {
-        let awaits = self.request.awaits_continue && !self.is_answered;
-        if awaits {
-            self.request.awaits_continue = false;
+        let expects = self.request.expects_continue && !self.is_answered;
+        if expects {
+            self.request.expects_continue = false;
             out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        awaits
+        expects
     }
 
     /// Writes status line, fields and framing of the final response; its content is the
@@ -248,7 +248,7 @@ impl ServerConn {
         // A client that waits for 100 may or may not send its body now (RFC 9110 §10.1.1): only
         // closing is unambiguous.
         self.must_close |= body.sent == BodyKind::UntilClose
-            || self.request.awaits_continue
+            || self.request.expects_continue
             || self.body.left().is_some_and(|left| left > DRAIN_BYTES_MAX)
             || write::asks_close(&response.headers)
             || response.status == 101;
