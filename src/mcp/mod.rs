@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod catalog;
+pub mod demo;
 pub mod era;
 pub mod jsonrpc;
 pub mod method;
