@@ -25,3 +25,5 @@ pub mod route;
 
 pub mod handler;
 pub mod record;
+
+pub mod cli;

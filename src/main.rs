@@ -1,2 +1,10 @@
 //! The `ringway` program: arguments in, exit code out.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringway::cli::main(|config| {
+        println!("{config:#?}");
+        ExitCode::SUCCESS
+    })
+}

@@ -8,5 +8,6 @@ pub mod clock;
 pub mod ids;
 pub mod limits;
 pub mod log;
+pub mod nearest;
 pub mod version;
 pub mod writer;

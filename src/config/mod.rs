@@ -5,9 +5,33 @@
 #![forbid(unsafe_code)]
 
 mod defaults;
+mod dotenv;
+mod env;
+mod expand;
+mod gather;
+mod kinds;
+mod load;
+mod loops;
+mod mcp_json;
+mod node;
+mod problem;
+mod raw;
+mod read;
 pub mod redact;
+mod resolve;
+mod schema;
+mod server_entry;
+mod synonyms;
+#[cfg(test)]
+mod tests;
+pub mod units;
 
 pub use defaults::PORT;
+pub use env::Flags;
+pub use expand::Env;
+pub use load::{DEFAULT_FILE, Loaded, Options, load};
+pub use problem::Problem;
+pub use schema::json_schema;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -239,7 +263,7 @@ pub struct McpServer {
 }
 
 /// How a server is reached.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum McpTarget {
     /// A child process.
     Stdio {

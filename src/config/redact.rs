@@ -117,20 +117,24 @@ pub fn args(args: &[String]) -> Vec<String> {
 #[must_use]
 pub fn target(target: &McpTarget) -> String {
     match target {
-        McpTarget::Stdio { command, args, .. } => {
-            let mut line = command.clone();
-            for arg in self::args(args) {
-                line.push(' ');
-                if arg.is_empty() || arg.contains([' ', '\t', '"']) {
-                    line.push_str(&format!("{arg:?}"));
-                } else {
-                    line.push_str(&arg);
-                }
-            }
-            line
-        }
+        McpTarget::Stdio { command, args, .. } => command_line(command, args),
         McpTarget::Http { url, .. } => self::url(url),
     }
+}
+
+/// A command line with its secrets hidden.
+#[must_use]
+pub fn command_line(command: &str, args: &[String]) -> String {
+    let mut line = command.to_owned();
+    for arg in self::args(args) {
+        line.push(' ');
+        if arg.is_empty() || arg.contains([' ', '\t', '"']) {
+            line.push_str(&format!("{arg:?}"));
+        } else {
+            line.push_str(&arg);
+        }
+    }
+    line
 }
 
 fn is_secret_name(name: &str) -> bool {

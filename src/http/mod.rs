@@ -4,6 +4,7 @@
 pub mod accept;
 mod body;
 pub mod date;
+pub mod endpoint;
 pub mod h1;
 mod headers;
 mod known;
