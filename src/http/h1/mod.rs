@@ -11,6 +11,8 @@ mod framing;
 mod head;
 mod scan;
 mod server;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use client::{ClientConn, ClientEvent, RequestLine};
