@@ -23,6 +23,8 @@ pub mod config;
 pub mod filter;
 pub mod route;
 
+pub mod net;
+
 pub mod handler;
 pub mod record;
 

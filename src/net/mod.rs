@@ -1,0 +1,27 @@
+//! Bytes, descriptors, time and threads: the only folder that names the runtime. Knows no
+//! protocol and no configuration.
+//!
+//! Invariants: a runtime is built on the thread that runs it; every future may be dropped without
+//! losing a byte or a descriptor; no buffer ever belongs to the kernel; descriptors are CLOEXEC
+//! from birth; `unsafe` is in `sys` alone.
+
+pub mod affinity;
+pub mod buffers;
+pub mod connect;
+mod fd;
+pub mod listener;
+pub mod mailbox;
+pub mod process;
+pub mod resolve;
+pub mod runtime;
+mod stream;
+pub mod sys;
+pub mod timer;
+pub mod tls;
+
+pub use runtime::spawn;
+pub use stream::{Plain, Stream};
+pub use timer::sleep;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+//! Builds and runs the runtime of one thread, on that thread: the ladder of io_uring's flags,
+//! then epoll. Says which driver runs and why better ones do not.
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use io_uring::IoUring;
+use monoio::time::TimeDriver;
+use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
+
+/// Submission entries of a ring: what one turn of the loop may submit before it has to enter
+/// the kernel once more.
+const SUBMISSIONS: u32 = 1024;
+/// Completion entries. Every open connection may complete in the same turn; beyond this the
+/// kernel queues aside, which is slower but loses nothing.
+const COMPLETIONS: u32 = 8192;
+
+/// How a thread waits for the kernel, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// io_uring with SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1).
+    UringDefer,
+    /// io_uring with COOP_TASKRUN (Linux 5.19).
+    UringCoop,
+    /// io_uring without flags (Linux 5.10).
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+impl Driver {
+    /// The ladder, best first.
+    pub const ALL: [Self; 4] = [Self::UringDefer, Self::UringCoop, Self::Uring, Self::Epoll];
+
+    /// The driver for people: `io_uring` or `epoll`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UringDefer | Self::UringCoop | Self::Uring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+
+    /// The ring's flags for people; empty if there are none.
+    #[must_use]
+    pub const fn flags(self) -> &'static str {
+        match self {
+            Self::UringDefer => "SINGLE_ISSUER|DEFER_TASKRUN",
+            Self::UringCoop => "COOP_TASKRUN",
+            Self::Uring | Self::Epoll => "",
+        }
+    }
+}
+
+impl std::fmt::Display for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.flags() {
+            "" => f.write_str(self.name()),
+            flags => write!(f, "{} ({flags})", self.name()),
+        }
+    }
+}
+
+/// Why a driver cannot run here. The message says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{driver} is not available: {}", advice(.error))]
+pub struct Refusal {
+    /// Which driver.
+    pub driver: Driver,
+    /// The kernel's answer.
+    pub error: io::Error,
+}
+
+/// A runtime. It cannot leave the thread that built it: SINGLE_ISSUER rings answer no other.
+pub struct Runtime {
+    inner: Inner,
+    driver: Driver,
+    refused: Vec<Refusal>,
+}
+
+enum Inner {
+    Uring(monoio::Runtime<TimeDriver<IoUringDriver>>),
+    Epoll(monoio::Runtime<TimeDriver<LegacyDriver>>),
+}
+
+impl Runtime {
+    /// Builds the best runtime this kernel allows, or the forced one.
+    ///
+    /// # Errors
+    /// The last refusal, if nothing on the ladder (or the forced driver) can run.
+    pub fn build(forced: Option<Driver>) -> Result<Self, Refusal> {
+        let mut refused = Vec::new();
+        for driver in Driver::ALL {
+            if forced.is_some_and(|forced| forced != driver) {
+                continue;
+            }
+            match Inner::build(driver) {
+                Ok(inner) => {
+                    return Ok(Self {
+                        inner,
+                        driver,
+                        refused,
+                    });
+                }
+                Err(error) => refused.push(Refusal { driver, error }),
+            }
+        }
+        Err(refused.pop().unwrap_or_else(|| Refusal {
+            driver: Driver::Epoll,
+            error: io::ErrorKind::Unsupported.into(),
+        }))
+    }
+
+    /// Which driver runs.
+    #[must_use]
+    pub fn driver(&self) -> Driver {
+        self.driver
+    }
+
+    /// Why better drivers do not.
+    #[must_use]
+    pub fn refused(&self) -> &[Refusal] {
+        &self.refused
+    }
+
+    /// Runs a future and every task spawned meanwhile, until the future ends.
+    pub fn block_on<F: Future>(&mut self, future: F) -> F::Output {
+        match &mut self.inner {
+            Inner::Uring(runtime) => runtime.block_on(future),
+            Inner::Epoll(runtime) => runtime.block_on(future),
+        }
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime")
+            .field("driver", &self.driver)
+            .field("refused", &self.refused)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn build(driver: Driver) -> io::Result<Self> {
+        let mut ring = IoUring::builder();
+        ring.setup_cqsize(COMPLETIONS);
+        match driver {
+            Driver::UringDefer => ring.setup_single_issuer().setup_defer_taskrun(),
+            Driver::UringCoop => ring.setup_coop_taskrun(),
+            Driver::Uring => &mut ring,
+            Driver::Epoll => {
+                return RuntimeBuilder::<LegacyDriver>::new()
+                    .enable_timer()
+                    .build()
+                    .map(Self::Epoll);
+            }
+        };
+        RuntimeBuilder::<IoUringDriver>::new()
+            .with_entries(SUBMISSIONS)
+            .uring_builder(ring)
+            .enable_timer()
+            .build()
+            .map(Self::Uring)
+    }
+}
+
+/// Starts a task on this thread. It runs to its end even if nobody waits for it. A panic ends
+/// the task and nothing else (the runtime itself would let it end the thread).
+pub fn spawn<F>(future: F)
+where
+    F: Future<Output = ()> + 'static,
+{
+    drop(monoio::spawn(async move {
+        // The panic hook has reported it; there is nobody to hand it to.
+        let _ = fence(future).await;
+    }));
+}
+
+/// The future panicked; it was dropped where it stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the task panicked")]
+pub struct Panicked;
+
+/// Runs a future behind a fence that turns a panic into a value.
+pub async fn fence<F: Future>(future: F) -> Result<F::Output, Panicked> {
+    let mut future = core::pin::pin!(future);
+    core::future::poll_fn(|cx| poll_fenced(future.as_mut(), cx)).await
+}
+
+/// Polls behind the fence. After `Err` the future must not be polled again.
+fn poll_fenced<F: Future>(
+    future: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<F::Output, Panicked>> {
+    // A panicked future is dropped without another poll, so nobody sees a broken invariant of
+    // it; what it shared with others sits behind RefCells, whose guards unwinding released.
+    match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+        Err(_) => Poll::Ready(Err(Panicked)),
+    }
+}
+
+/// Waits. Timers have a grain of 1 ms and never fire early.
+pub async fn sleep(duration: Duration) {
+    monoio::time::sleep(duration).await;
+}
+
+/// Whether this thread's runtime is the epoll one, which wants descriptors non-blocking.
+pub(super) fn is_epoll() -> bool {
+    monoio::utils::is_legacy()
+}
+
+/// What an operator can do about the kernel's refusal to set up a ring.
+fn advice(error: &io::Error) -> String {
+    let hint = match error.raw_os_error() {
+        Some(libc::EPERM) => {
+            "a seccomp profile (Docker, containerd) or sysctl kernel.io_uring_disabled forbids \
+             io_uring; allow io_uring_setup, io_uring_enter and io_uring_register, set the sysctl \
+             to 0, or use --driver epoll"
+        }
+        Some(libc::ENOMEM) => {
+            "too little locked memory; raise `ulimit -l` (LimitMEMLOCK) to 8 MiB for each shard, \
+             or use --driver epoll"
+        }
+        Some(libc::EINVAL) => "this kernel is too old for these flags",
+        Some(libc::ENOSYS) => "this kernel has no io_uring; use --driver epoll",
+        Some(libc::EMFILE | libc::ENFILE) => "too few descriptors; raise `ulimit -n`",
+        _ => return error.to_string(),
+    };
+    format!("{hint} ({error})")
+}

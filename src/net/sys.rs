@@ -1,0 +1,214 @@
+//! The system calls that no safe crate wraps. The only file of the program with `unsafe`.
+//!
+//! Every function here is safe to call: what a call needs is in its argument types.
+#![allow(
+    unsafe_code,
+    reason = "the one place for system calls without a safe wrapper"
+)]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
+
+use socket2::SockRef;
+
+/// A descriptor number noted by its owner, for shutting it down from outside the task that
+/// waits on it. Made only by [`note`]; whoever holds one must drop it before the descriptor
+/// is closed, or the number may by then name another file (no memory is at stake).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FdNote(RawFd);
+
+/// Borrows the descriptor of a registered stream.
+pub(super) fn borrow(stream: &monoio::net::UnixStream) -> BorrowedFd<'_> {
+    // SAFETY: the stream owns the descriptor and is borrowed for as long as the result lives.
+    unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
+}
+
+/// Notes a descriptor's number.
+pub(super) fn note(stream: &monoio::net::UnixStream) -> FdNote {
+    FdNote(stream.as_raw_fd())
+}
+
+impl FdNote {
+    /// `shutdown(2)`: a wait or read on the socket ends as if the peer had closed. Errors mean
+    /// that the socket is past caring.
+    pub fn shutdown(self, how: std::net::Shutdown) {
+        let how = match how {
+            std::net::Shutdown::Read => libc::SHUT_RD,
+            std::net::Shutdown::Write => libc::SHUT_WR,
+            std::net::Shutdown::Both => libc::SHUT_RDWR,
+        };
+        // SAFETY: shutdown takes no pointers; a stale number gives EBADF or ENOTSOCK.
+        unsafe { libc::shutdown(self.0, how) };
+    }
+
+    /// Closes the descriptor for an owner that was leaked and can never do it itself: the
+    /// tasks of a runtime that a panic unwound.
+    pub fn close_leaked(self) {
+        // SAFETY: the owner was leaked, so nobody else will use or close this number.
+        drop(unsafe { OwnedFd::from_raw_fd(self.0) });
+    }
+}
+
+/// Receives into the spare capacity of `buffer` without waiting; the length grows by what came.
+pub(super) fn receive(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let received =
+        SockRef::from(&fd).recv_with_flags(buffer.spare_capacity_mut(), libc::MSG_DONTWAIT)?;
+    // SAFETY: the kernel initialised `received` bytes of the spare capacity.
+    unsafe { buffer.set_len(buffer.len() + received) };
+    Ok(received)
+}
+
+/// `read(2)` into the spare capacity of `buffer`; the length grows by what came.
+pub(super) fn read(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let spare: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
+    // SAFETY: the pointer and length describe memory that `buffer` owns.
+    let got = unsafe { libc::read(fd.as_raw_fd(), spare.as_mut_ptr().cast(), spare.len()) };
+    let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: the kernel initialised `got` bytes of the spare capacity.
+    unsafe { buffer.set_len(buffer.len() + got) };
+    Ok(got)
+}
+
+/// `write(2)`.
+pub(super) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the pointer and length come from one slice.
+    let put = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+    usize::try_from(put).map_err(|_| io::Error::last_os_error())
+}
+
+/// Sets O_NONBLOCK on a descriptor of any kind.
+pub(super) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
+    // SAFETY: fcntl with F_GETFL and F_SETFL takes no pointers.
+    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    let wanted = if nonblocking {
+        flags | libc::O_NONBLOCK
+    } else {
+        flags & !libc::O_NONBLOCK
+    };
+    if wanted != flags {
+        // SAFETY: as above.
+        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, wanted) })?;
+    }
+    Ok(())
+}
+
+/// A descriptor that becomes readable when the process ends (Linux 5.3).
+pub(super) fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+    let pid = pid as libc::pid_t;
+    // SAFETY: pidfd_open takes two integers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0_u32) };
+    let fd = check(fd as libc::c_int)?;
+    // SAFETY: the kernel just handed out this descriptor and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes the exit status of a child that has ended; `None` while it runs.
+pub(super) fn reap(pid: u32) -> io::Result<Option<ExitStatus>> {
+    let mut status: libc::c_int = 0;
+    // SAFETY: the pointer is to a local that outlives the call.
+    match check(unsafe { libc::waitpid(pid as libc::pid_t, &raw mut status, libc::WNOHANG) })? {
+        0 => Ok(None),
+        _ => Ok(Some(ExitStatus::from_raw(status))),
+    }
+}
+
+/// Sends a signal to a whole process group. An empty group is not an error.
+pub(super) fn signal_group(group: u32, signal: libc::c_int) {
+    // SAFETY: kill takes two integers. The group is one that we created and not yet reaped.
+    unsafe { libc::kill(-(group as libc::pid_t), signal) };
+}
+
+/// Makes the child leader of its own process group, so that a signal reaches its children
+/// too, has the kernel end it when the thread that starts it ends, and gives it back the
+/// descriptor limit the program was started with.
+pub(super) fn tie_child(command: &mut Command, parent: u32, file_limit: Option<u64>) {
+    command.process_group(0);
+    let setup = move || {
+        // SAFETY: prctl, getppid and setrlimit are async-signal-safe and given locals only.
+        unsafe {
+            check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
+            // The parent may have ended before the line above took effect.
+            if libc::getppid() as u32 != parent {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            if let Some(soft) = file_limit {
+                let mut limit = libc::rlimit {
+                    rlim_cur: 0,
+                    rlim_max: 0,
+                };
+                check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
+                limit.rlim_cur = soft.min(limit.rlim_max);
+                check(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))?;
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: the closure allocates nothing and calls only async-signal-safe functions.
+    unsafe { command.pre_exec(setup) };
+}
+
+/// Raises the soft limit of open files to the hard one. Returns the old and new soft limits.
+pub fn raise_file_limit() -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a local that outlives the call.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    let before = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: as above.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
+    Ok((before, limit.rlim_cur))
+}
+
+/// Signals that end the program, taken as messages instead of interruptions. Make it before
+/// any other thread starts: threads inherit the mask.
+#[derive(Debug)]
+pub struct TerminationSignals(libc::sigset_t);
+
+impl TerminationSignals {
+    /// Blocks SIGTERM and SIGINT for this thread and those it starts from now on.
+    pub fn block() -> io::Result<Self> {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset initialises the set; the other calls get it initialised.
+        unsafe {
+            check(libc::sigemptyset(set.as_mut_ptr()))?;
+            let mut set = set.assume_init();
+            check(libc::sigaddset(&raw mut set, libc::SIGTERM))?;
+            check(libc::sigaddset(&raw mut set, libc::SIGINT))?;
+            match libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) {
+                0 => Ok(Self(set)),
+                errno => Err(io::Error::from_raw_os_error(errno)),
+            }
+        }
+    }
+
+    /// Waits for the next of them; its number.
+    pub fn wait(&self) -> io::Result<i32> {
+        let mut signal: libc::c_int = 0;
+        // SAFETY: both pointers are to values that outlive the call.
+        match unsafe { libc::sigwait(&raw const self.0, &raw mut signal) } {
+            0 => Ok(signal),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+}
+
+/// The processor this thread runs on now.
+#[must_use]
+pub fn current_cpu() -> Option<usize> {
+    // SAFETY: sched_getcpu takes nothing.
+    usize::try_from(unsafe { libc::sched_getcpu() }).ok()
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
