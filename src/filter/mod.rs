@@ -25,7 +25,10 @@ impl ResponseFilter {
     pub fn new(config: &Config) -> Self {
         let mut fixed = HeaderList::new();
         for (name, value) in &config.headers {
-            fixed.push(name.as_bytes(), value.as_bytes());
+            // The configuration refuses fields that cannot be sent; none gets past here.
+            fixed
+                .try_push(name.as_bytes(), value.as_bytes())
+                .unwrap_or(());
         }
         let server = config.server.server_header.as_str();
         if !server.is_empty() {

@@ -1,4 +1,56 @@
 //! What makes a response: the MCP gateway and the built-in pages.
+//!
+//! Handlers fill a [`Response`] that the connection keeps and reuses; they never see the HTTP
+//! version and never write framing fields.
 #![forbid(unsafe_code)]
 
+pub mod builtin;
 pub mod mcp;
+pub mod problem;
+
+use crate::base::clock::Now;
+use crate::config;
+use crate::handler::builtin::Pages;
+use crate::handler::problem::Problem;
+use crate::http::{Body, Method, RequestHead, Response};
+use crate::route::Match;
+
+/// Every handler of one shard.
+#[derive(Debug)]
+pub struct Handlers {
+    /// The built-in pages.
+    pub pages: Pages,
+}
+
+/// A request as handlers see it.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    /// Method, target and fields.
+    pub head: &'a RequestHead,
+    /// The route that took it, and what follows the route's path.
+    pub found: Match<'a>,
+    /// The content. Dropping it unread is allowed.
+    pub body: Body,
+    /// When the head was complete.
+    pub now: Now,
+}
+
+impl Handlers {
+    /// Makes the response to a request that a route took. `response` is empty at first.
+    pub async fn handle(&self, request: Incoming<'_>, response: &mut Response) {
+        match request.found.endpoint.handler {
+            config::Handler::Builtin(page) => self.pages.serve(page, request, response).await,
+            config::Handler::Mcp => *response = Problem::Unavailable.response(),
+        }
+    }
+
+    /// Makes the response to a request that no route took.
+    pub fn not_found(&self, head: &RequestHead, response: &mut Response) {
+        if head.method == Method::Options && head.path() == "*" {
+            // RFC 9110 §9.3.7: about the server as a whole.
+            response.status = 204;
+            return;
+        }
+        *response = Problem::NotFound.response();
+    }
+}

@@ -1,0 +1,114 @@
+//! `/api/v1/servers` and `/api/v1/tools`: what the gateway knows of its servers.
+
+use core::fmt::Debug;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sonic_rs::{Value, json};
+
+use super::Pages;
+use crate::handler::mcp::link::{Item, ServerState, Status, Transport};
+use crate::http::{RequestHead, Response};
+
+/// The gateway's servers and merged tools, as this shard knows them. Must not wait.
+pub trait Catalogue: Debug {
+    /// Every server that may be used, in the order of the configuration.
+    fn servers(&self) -> Vec<Arc<ServerState>>;
+    /// Every tool as clients of the merged endpoint see it, in their order.
+    fn tools(&self) -> Vec<PublicTool>;
+}
+
+/// A tool of the merged list.
+#[derive(Clone, Debug)]
+pub struct PublicTool {
+    /// Its name towards clients.
+    pub name: Arc<str>,
+    /// The configured name of its server.
+    pub server: Arc<str>,
+    /// The server's own name for it.
+    pub own_name: Arc<str>,
+    /// The tool as the server described it, JSON.
+    pub raw: Bytes,
+}
+
+impl Pages {
+    pub(super) fn servers(&self, head: &RequestHead, response: &mut Response) {
+        let mut servers: Vec<Value> = self
+            .setup
+            .catalogue
+            .servers()
+            .iter()
+            .map(|state| server(state))
+            .collect();
+        for (name, reason) in &self.setup.config.mcp.refused {
+            servers.push(json!({
+                "name": name.as_str(), "status": "refused", "reason": reason.as_str(),
+            }));
+        }
+        self.json(head, &json!({ "servers": servers }), response);
+    }
+
+    /// All tools, or with `?server=NAME` those of one server.
+    pub(super) fn tools(&self, head: &RequestHead, response: &mut Response) {
+        let mut pairs = head.query().split('&');
+        let wanted = pairs.find_map(|pair| pair.strip_prefix("server="));
+        let tools: Vec<Value> = self
+            .setup
+            .catalogue
+            .tools()
+            .iter()
+            .filter(|tool| wanted.is_none_or(|wanted| *tool.server == *wanted))
+            .map(|tool| {
+                json!({
+                    "name": &*tool.name,
+                    "server": &*tool.server,
+                    "server_name": &*tool.own_name,
+                    "tool": parsed(&tool.raw),
+                })
+            })
+            .collect();
+        self.json(head, &json!({ "tools": tools }), response);
+    }
+}
+
+fn server(state: &ServerState) -> Value {
+    let (status, reason) = match &state.status {
+        Status::Starting => ("starting", None),
+        Status::Ready => ("ready", None),
+        Status::Down(reason) => ("down", Some(reason.as_str())),
+    };
+    let revisions: Vec<&str> = state.revisions.iter().map(|r| r.as_str()).collect();
+    json!({
+        "name": &*state.name,
+        "transport": transport(state.transport),
+        "status": status,
+        "reason": reason,
+        "revisions": revisions,
+        "server_info": parsed(&state.info),
+        "capabilities": parsed(&state.capabilities),
+        "instructions": state.instructions.as_deref(),
+        "tools": keys(&state.tools),
+        "prompts": keys(&state.prompts),
+        "resources": keys(&state.resources),
+        "resource_templates": keys(&state.templates),
+        "restarts": state.restarts,
+    })
+}
+
+const fn transport(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Builtin => "builtin",
+        Transport::Stdio => "stdio",
+        Transport::StreamableHttp => "streamable-http",
+        Transport::HttpSse => "sse",
+    }
+}
+
+fn keys(items: &[Item]) -> Vec<&str> {
+    items.iter().map(|item| &*item.key).collect()
+}
+
+/// A server's JSON; null where it sent none or none that can be read.
+fn parsed(raw: &[u8]) -> Value {
+    sonic_rs::from_slice(raw).unwrap_or_default()
+}

@@ -1,0 +1,208 @@
+//! `/api/v1/config`: the configuration in effect, in the words of the configuration file.
+//! Header values, environment values, credentials in URLs and the key are never shown.
+
+use std::time::Duration;
+
+use sonic_rs::{Value, json};
+
+use crate::config::redact::{self, HIDDEN};
+use crate::config::{
+    AccessLog, Builtin, Config, Driver, Handler, Isolate, Log, LogFormat, Mcp, McpServer,
+    McpTarget, McpTimeouts, Namespace, PathRule, Route, Server,
+};
+use crate::mcp::revision::Era;
+
+/// The configuration as it may be shown.
+pub(super) fn view(config: &Config) -> Value {
+    let listeners: Vec<Value> = config
+        .listeners
+        .iter()
+        .map(|listener| json!({ "address": listener.address.to_string() }))
+        .collect();
+    let headers: Vec<Value> = config
+        .headers
+        .iter()
+        .map(|(name, value)| json!({ "name": name.as_str(), "value": value.as_str() }))
+        .collect();
+    let routes: Vec<Value> = config.routes.iter().map(route).collect();
+    json!({
+        "server": server(&config.server),
+        "log": log(&config.log),
+        "listeners": listeners,
+        "headers": headers,
+        "routes": routes,
+        "mcp": mcp(&config.mcp),
+        "metrics": config.metrics,
+        "development": config.development,
+    })
+}
+
+fn server(server: &Server) -> Value {
+    json!({
+        "shards": server.shards,
+        "driver": server.driver.map(driver),
+        "backlog": server.backlog,
+        "max_connections": server.max_connections,
+        "keepalive_timeout": time(server.keepalive_timeout),
+        "keepalive_requests": server.keepalive_requests,
+        "client_header_timeout": time(server.client_header_timeout),
+        "client_body_timeout": time(server.client_body_timeout),
+        "send_timeout": time(server.send_timeout),
+        "graceful_timeout": time(server.graceful_timeout),
+        "max_body_size": server.max_body_size,
+        "header_buffers": {
+            "count": server.header_buffers.count,
+            "size": server.header_buffers.size,
+        },
+        "server_header": server.server_header.as_str(),
+    })
+}
+
+fn log(log: &Log) -> Value {
+    let access = match &log.access {
+        AccessLog::Off => "off".to_owned(),
+        AccessLog::Stdout => "-".to_owned(),
+        AccessLog::File(path) => path.display().to_string(),
+    };
+    let format = match log.format {
+        LogFormat::Main => "main",
+        LogFormat::Combined => "combined",
+        LogFormat::Json => "json",
+    };
+    json!({ "level": log.level.as_str(), "access": access, "format": format })
+}
+
+fn route(route: &Route) -> Value {
+    let path = match &route.path {
+        PathRule::Exact(path) => format!("={path}"),
+        PathRule::Prefix(path) => path.clone(),
+    };
+    match route.handler {
+        Handler::Builtin(page) => json!({ "path": path, "builtin": builtin(page) }),
+        Handler::Mcp => json!({ "path": path, "mcp": true }),
+    }
+}
+
+fn mcp(mcp: &Mcp) -> Value {
+    let servers: Vec<Value> = mcp.servers.iter().map(mcp_server).collect();
+    let refused: Vec<Value> = mcp
+        .refused
+        .iter()
+        .map(|(name, reason)| json!({ "name": name.as_str(), "reason": reason.as_str() }))
+        .collect();
+    let namespace = match mcp.namespace {
+        Namespace::Always => "always",
+        Namespace::Auto => "auto",
+        Namespace::Never => "never",
+    };
+    json!({
+        "namespace": namespace,
+        "servers": servers,
+        "refused": refused,
+        "demo": mcp.demo,
+        "allowed_origins": mcp.allowed_origins.as_slice(),
+        "secret": mcp.secret.map(|_| HIDDEN),
+        "heartbeat": time(mcp.heartbeat),
+        "max_streams": mcp.max_streams,
+        "max_message_size": mcp.max_message_size,
+    })
+}
+
+fn mcp_server(server: &McpServer) -> Value {
+    let era = server.era.map(|era| match era {
+        Era::Legacy => "legacy",
+        Era::Modern => "modern",
+    });
+    let isolate = match server.isolate {
+        Isolate::Auto => "auto",
+        Isolate::Shared => "shared",
+        Isolate::Session => "session",
+    };
+    json!({
+        "name": &*server.name,
+        "target": target(&server.target),
+        "tools": {
+            "allow": server.tools.allow.as_slice(),
+            "deny": server.tools.deny.as_slice(),
+        },
+        "era": era,
+        "timeouts": timeouts(&server.timeouts),
+        "isolate": isolate,
+        "eager": server.eager,
+        "max_in_flight": server.max_in_flight,
+    })
+}
+
+fn target(target: &McpTarget) -> Value {
+    match target {
+        McpTarget::Stdio {
+            command,
+            args,
+            env,
+            cwd,
+        } => json!({
+            "command": command.as_str(),
+            "args": redact::args(args),
+            "env": hidden(env.keys()),
+            "cwd": cwd.as_ref().map(|path| path.display().to_string()),
+        }),
+        McpTarget::Http { url, headers, sse } => json!({
+            "url": redact::url(url),
+            "headers": hidden(headers.iter().map(|(name, _)| name)),
+            "sse": *sse,
+        }),
+    }
+}
+
+/// An object with those names and no values.
+fn hidden<'a>(names: impl Iterator<Item = &'a String>) -> Value {
+    let mut object = sonic_rs::Object::new();
+    for name in names {
+        object.insert(name, HIDDEN);
+    }
+    object.into()
+}
+
+fn timeouts(timeouts: &McpTimeouts) -> Value {
+    json!({
+        "connect": time(timeouts.connect),
+        "first_byte": time(timeouts.first_byte),
+        "idle": time(timeouts.idle),
+        "total": time(timeouts.total),
+    })
+}
+
+/// A duration as the configuration file spells it.
+fn time(duration: Duration) -> String {
+    if duration.subsec_millis() == 0 {
+        format!("{}s", duration.as_secs())
+    } else {
+        format!("{}ms", duration.as_millis())
+    }
+}
+
+const fn driver(driver: Driver) -> &'static str {
+    match driver {
+        Driver::UringDefer => "defer",
+        Driver::UringCoop => "coop",
+        Driver::Uring => "uring",
+        Driver::Epoll => "epoll",
+    }
+}
+
+/// The word of `builtin = "…"`.
+pub(super) const fn builtin(page: Builtin) -> &'static str {
+    match page {
+        Builtin::Index => "index",
+        Builtin::Health => "health",
+        Builtin::Version => "version",
+        Builtin::Config => "config",
+        Builtin::Servers => "servers",
+        Builtin::Tools => "tools",
+        Builtin::Metrics => "metrics",
+        Builtin::Docs => "docs",
+        Builtin::OpenApi => "openapi",
+        Builtin::Events => "events",
+        Builtin::Echo => "echo",
+    }
+}

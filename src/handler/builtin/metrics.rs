@@ -1,0 +1,64 @@
+//! `/metrics`: the supervisor asks every shard and answers with the merged figures.
+
+use super::Pages;
+use crate::handler::problem::Problem;
+use crate::http::{Known, RequestHead, Response};
+use crate::metrics::Merged;
+use crate::metrics::exposition::{self, Format};
+
+/// Scrapes that may wait for the supervisor. Beyond, scrapers are told to come back.
+const SCRAPES_QUEUED_MAX: usize = 64;
+/// Asks the supervisor for merged figures. Each shard has a clone.
+#[derive(Clone, Debug)]
+pub struct Scraper {
+    asks: async_channel::Sender<Scrape>,
+}
+
+/// One question for merged figures, for the supervisor to answer.
+#[derive(Debug)]
+pub struct Scrape {
+    reply: async_channel::Sender<Box<Merged>>,
+}
+
+impl Scraper {
+    /// A scraper and the end where its questions arrive.
+    #[must_use]
+    pub fn channel() -> (Self, async_channel::Receiver<Scrape>) {
+        let (asks, questions) = async_channel::bounded(SCRAPES_QUEUED_MAX);
+        (Self { asks }, questions)
+    }
+
+    /// Merged figures; `None` if the supervisor has too much to do or is gone.
+    pub async fn scrape(&self) -> Option<Box<Merged>> {
+        let (reply, answer) = async_channel::bounded(1);
+        self.asks.try_send(Scrape { reply }).ok()?;
+        answer.recv().await.ok()
+    }
+}
+
+impl Scrape {
+    /// Answers. A scraper that has given up meanwhile is no error.
+    pub fn answer(self, merged: Merged) {
+        self.reply.try_send(Box::new(merged)).unwrap_or(());
+    }
+}
+
+impl Pages {
+    pub(super) async fn metrics(&self, head: &RequestHead, response: &mut Response) {
+        if !self.setup.config.metrics {
+            *response = Problem::NotFound.response();
+            return;
+        }
+        let Some(merged) = self.setup.scraper.scrape().await else {
+            *response = Problem::Busy.response();
+            return;
+        };
+        let format = Format::negotiate(head.header(Known::Accept));
+        response.status = 200;
+        let media = format.content_type();
+        response.headers.push(b"Content-Type", media.as_bytes());
+        response.headers.push(b"Cache-Control", b"no-store");
+        response.headers.push(b"Vary", b"Accept");
+        response.body = exposition::render(&merged, format).into_bytes().into();
+    }
+}

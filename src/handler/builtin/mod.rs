@@ -1,0 +1,161 @@
+//! The built-in pages: health, version, configuration, catalogue, metrics, documentation, echo.
+//! Each page is a file; this one chooses, checks the method and writes JSON.
+
+mod catalogue;
+mod configuration;
+mod echo;
+mod health;
+mod html;
+mod metrics;
+mod openapi;
+mod version;
+
+pub use catalogue::{Catalogue, PublicTool};
+pub use metrics::{Scrape, Scraper};
+
+use core::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::base::clock::Now;
+use crate::config::{Builtin, Config, Handler};
+use crate::handler::Incoming;
+use crate::handler::problem::Problem;
+use crate::http::{HeaderList, Known, Method, RequestHead, Response};
+use crate::metrics::{Recorder, RuntimeInfo};
+use crate::route::Router;
+
+/// What the pages of one shard need to know.
+#[derive(Debug)]
+pub struct Setup {
+    /// The whole configuration.
+    pub config: Arc<Config>,
+    /// When the process started.
+    pub started: Now,
+    /// How many shards run.
+    pub shards: usize,
+    /// What they run on.
+    pub runtime: RuntimeInfo,
+    /// This shard's figures.
+    pub recorder: Rc<Recorder>,
+    /// Set when the shard stops taking new work.
+    pub draining: Rc<Cell<bool>>,
+    /// The gateway's view of its servers.
+    pub catalogue: Rc<dyn Catalogue>,
+    /// Where merged figures come from.
+    pub scraper: Scraper,
+}
+
+/// The pages of one shard.
+#[derive(Debug)]
+pub struct Pages {
+    setup: Setup,
+    /// Path and handler of each route, for `/openapi.json`.
+    routes: Vec<(String, Handler)>,
+    json_fields: HeaderList,
+    health: RefCell<health::Cache>,
+    openapi: OnceCell<Bytes>,
+    echoed: Cell<u64>,
+}
+
+/// Methods of every page but `echo`.
+const ALLOW: &str = "GET, HEAD, OPTIONS";
+
+impl Pages {
+    /// The pages of one shard with that router.
+    #[must_use]
+    pub fn new(setup: Setup, router: &Router) -> Self {
+        let mut json_fields = HeaderList::new();
+        json_fields.push_known(Known::ContentType, b"application/json");
+        json_fields.push_known(Known::CacheControl, b"no-store");
+        let routes = router.endpoints();
+        Self {
+            setup,
+            routes: routes
+                .map(|(path, _, endpoint)| (path.to_owned(), endpoint.handler.clone()))
+                .collect(),
+            json_fields,
+            health: RefCell::default(),
+            openapi: OnceCell::new(),
+            echoed: Cell::new(0),
+        }
+    }
+
+    /// Makes a page's response.
+    pub async fn serve(&self, page: Builtin, request: Incoming<'_>, response: &mut Response) {
+        if page == Builtin::Echo {
+            return self.echo(request, response).await;
+        }
+        let head = request.head;
+        match head.method {
+            Method::Get | Method::Head => {}
+            Method::Options => return options(response),
+            _ => {
+                *response = Problem::MethodNotAllowed { allow: ALLOW }.response();
+                return;
+            }
+        }
+        if page == Builtin::Health {
+            return self.health(&request, response);
+        }
+        if !request.found.below.trim_end_matches('/').is_empty() {
+            *response = Problem::NotFound.response();
+            return;
+        }
+        match page {
+            Builtin::Index => html::index(response),
+            Builtin::Docs => html::docs(response),
+            Builtin::Version => self.version(head, response),
+            Builtin::Config => self.json(head, &configuration::view(&self.setup.config), response),
+            Builtin::Servers => self.servers(head, response),
+            Builtin::Tools => self.tools(head, response),
+            Builtin::OpenApi => self.openapi(head, response),
+            Builtin::Metrics => self.metrics(head, response).await,
+            Builtin::Events => *response = Problem::NotFound.response(),
+            // Answered above.
+            Builtin::Health | Builtin::Echo => {}
+        }
+    }
+
+    /// 200 with that value: compact, or indented for `?pretty` and in development.
+    fn json(&self, head: &RequestHead, value: &impl Serialize, response: &mut Response) {
+        let is_pretty = self.setup.config.development || wants_pretty(head.query());
+        let written = if is_pretty {
+            sonic_rs::to_vec_pretty(value).map(|mut text| {
+                text.push(b'\n');
+                text
+            })
+        } else {
+            sonic_rs::to_vec(value)
+        };
+        match written {
+            Ok(text) => self.json_bytes(text.into(), response),
+            Err(_) => *response = Problem::Internal.response(),
+        }
+    }
+
+    fn json_bytes(&self, text: Bytes, response: &mut Response) {
+        response.status = 200;
+        response.headers.append(&self.json_fields);
+        response.body = text.into();
+    }
+}
+
+fn options(response: &mut Response) {
+    response.status = 204;
+    response.headers.push(b"Allow", ALLOW.as_bytes());
+}
+
+/// Whether a query asks for indented JSON: `pretty`, with any value but `false` and `0`.
+fn wants_pretty(query: &str) -> bool {
+    query.split('&').any(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        name == "pretty" && !matches!(value, "false" | "0")
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! `/version`: what this is and what it runs on.
+
+use sonic_rs::json;
+
+use super::Pages;
+use crate::base::version;
+use crate::config::AccessLog;
+use crate::http::{RequestHead, Response};
+use crate::mcp::revision::Revision;
+
+impl Pages {
+    pub(super) fn version(&self, head: &RequestHead, response: &mut Response) {
+        let setup = &self.setup;
+        let runtime = &setup.runtime;
+        let revisions = Revision::ALL.map(Revision::as_str);
+        let value = json!({
+            "name": version::NAME,
+            "version": version::VERSION,
+            "git": version::GIT,
+            "protocols": {
+                "mcp": revisions.as_slice(),
+                "http": ["1.0", "1.1"],
+            },
+            "runtime": {
+                "driver": runtime.driver.as_str(),
+                "flags": runtime.flags.as_str(),
+                "reason": runtime.reason.as_str(),
+                "kernel": runtime.kernel.as_str(),
+                "shards": setup.shards,
+            },
+            "features": self.features(),
+        });
+        self.json(head, &value, response);
+    }
+
+    /// What is switched on.
+    fn features(&self) -> Vec<&'static str> {
+        let config = &self.setup.config;
+        let optional = [
+            (config.metrics, "metrics"),
+            (config.log.access != AccessLog::Off, "access-log"),
+            (config.mcp.demo, "demo-server"),
+            (config.development, "development"),
+        ];
+        let mut features = vec!["mcp-legacy", "mcp-modern"];
+        features.extend(
+            optional
+                .iter()
+                .filter(|(is_on, _)| *is_on)
+                .map(|(_, name)| *name),
+        );
+        features
+    }
+}

@@ -1,0 +1,91 @@
+//! Refusals of the handlers, in words: each becomes `application/problem+json` (RFC 9457).
+
+use crate::http::{Known, Response};
+
+/// Why a handler does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// No route takes the path, or the page knows nothing below its own path.
+    #[error("nothing answers this path; /openapi.json lists what does")]
+    NotFound,
+    /// The page does not know the method; `allow` is what it knows.
+    #[error("this method is not for this path; those that are: {allow}")]
+    MethodNotAllowed {
+        /// The `Allow` field.
+        allow: &'static str,
+    },
+    /// The content is longer than the page takes.
+    #[error("the request's content is larger than allowed here")]
+    TooLarge,
+    /// The content broke off or broke its framing.
+    #[error("the request's content is incomplete or malformed")]
+    BadBody,
+    /// The client stopped sending in the middle of the content.
+    #[error("the request's content did not arrive in time")]
+    BodyTimedOut,
+    /// A panic, or a broken promise inside the program.
+    #[error("the server failed to answer this request; its log says more")]
+    Internal,
+    /// The program is ending.
+    #[error("the server is shutting down and takes no new requests")]
+    Draining,
+    /// Too many ask for the same at once.
+    #[error("too many requests of this kind are under way; try again in a second")]
+    Busy,
+    /// A route leads to something that does not run.
+    #[error("what answers this path does not run at the moment")]
+    Unavailable,
+}
+
+impl Problem {
+    /// The status that goes with it.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::NotFound => 404,
+            Self::MethodNotAllowed { .. } => 405,
+            Self::TooLarge => 413,
+            Self::BadBody => 400,
+            Self::BodyTimedOut => 408,
+            Self::Internal => 500,
+            Self::Draining | Self::Busy | Self::Unavailable => 503,
+        }
+    }
+
+    /// The response.
+    #[must_use]
+    pub fn response(self) -> Response {
+        let mut response = Response::problem(self.status(), &self.to_string());
+        response
+            .headers
+            .push_known(Known::CacheControl, b"no-store");
+        match self {
+            Self::MethodNotAllowed { allow } => response.headers.push(b"Allow", allow.as_bytes()),
+            Self::Busy => response.headers.push_known(Known::RetryAfter, b"1"),
+            _ => {}
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_method_learns_the_right_ones() {
+        let response = Problem::MethodNotAllowed { allow: "GET, HEAD" }.response();
+        assert_eq!(response.status, 405);
+        let allow = response.headers.get_by_name(b"allow");
+        assert_eq!(allow, Some(&b"GET, HEAD"[..]));
+        let media = response.headers.get(Known::ContentType);
+        assert_eq!(media, Some(&b"application/problem+json"[..]));
+    }
+
+    #[test]
+    fn who_is_busy_says_when_to_come_back() {
+        let response = Problem::Busy.response();
+        assert_eq!(response.status, 503);
+        assert_eq!(response.headers.get(Known::RetryAfter), Some(&b"1"[..]));
+    }
+}
