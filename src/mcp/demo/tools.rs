@@ -78,16 +78,25 @@ fn quick(era: Era, name: &str, arguments: Option<&[u8]>, out: &mut Vec<u8>) -> O
                     "The sum is too large for a number",
                 ));
             }
-            Some(structured(out, era, &format!("{{\"sum\":{sum}}}")))
+            let shown = sum.to_string();
+            Some(structured(
+                out,
+                era,
+                &shown,
+                &format!("{{\"sum\":{shown}}}"),
+            ))
         }
         _ => None,
     }
 }
 
-/// A result with structured content and the same as text (server/tools §Structured Content).
-fn structured(out: &mut Vec<u8>, era: Era, json: &str) -> Outcome {
+/// A result with structured content: for people, and the JSON as text for clients that know no
+/// structured content (server/tools §Structured Content).
+fn structured(out: &mut Vec<u8>, era: Era, shown: &str, json: &str) -> Outcome {
     answer::begin(out, era, "complete");
     out.extend_from_slice(b"\"content\":[{\"type\":\"text\",\"text\":");
+    answer::string(out, shown);
+    out.extend_from_slice(b"},{\"type\":\"text\",\"text\":");
     answer::string(out, json);
     out.extend_from_slice(b"}],\"structuredContent\":");
     out.extend_from_slice(json.as_bytes());
@@ -151,7 +160,7 @@ fn time(request: &Request<'_>, arguments: &Arguments<'_>, out: &mut Vec<u8>) -> 
     let unix = request.now.unix.as_secs();
     let shown = timestamp(unix, minutes);
     let json = format!("{{\"time\":\"{shown}\",\"unix_seconds\":{unix}}}");
-    structured(out, request.era(), &json)
+    structured(out, request.era(), &shown, &json)
 }
 
 /// RFC 3339, in UTC or at a fixed offset.
