@@ -992,7 +992,10 @@ mod fuzz {
         #[test]
         fn any_bent_request_is_answered(
             seed in 0..SEEDS.len(),
-            bends in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 0..4),
+            bends in prop::collection::vec(
+                (any::<prop::sample::Index>(), any::<u8>(), 0..4_u8),
+                0..4,
+            ),
             era in 0..2_usize,
         ) {
             let (method, params) = SEEDS[seed];
