@@ -21,8 +21,7 @@ def config(url: str, limits: dict | None = None, more: str = "") -> str:
     """A gateway with the patient server `good` beside the bad one."""
     text = f'{more}\n[mcp.servers.bad]\nurl = "{url}"\n'
     if limits is not None:
-        fields = ", ".join(f'{name} = "{value}"' for name, value in limits.items())
-        text += f"timeouts = {{ {fields} }}\n"
+        text += "".join(f'{name}_timeout = "{value}"\n' for name, value in limits.items())
     return text
 
 

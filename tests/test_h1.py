@@ -20,7 +20,7 @@ access = "off"
 path = "/"
 builtin = "echo"
 """
-DRIVERS = ["uring-defer", "uring-coop", "uring", "epoll"]
+DRIVERS = ["defer", "coop", "uring", "epoll"]
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

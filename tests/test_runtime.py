@@ -58,14 +58,14 @@ def test_banner_says_how_to_go_on(demo):
     assert "--mcp" in banner or "mcp.json" in banner, "how to add a server"
 
 
-@pytest.mark.parametrize("driver", ["uring-defer", "uring-coop", "uring", "epoll"])
+@pytest.mark.parametrize("driver", ["defer", "coop", "uring", "epoll"])
 def test_each_driver_serves_and_says_so(ringway, driver):
     gateway = ringway(args=["--driver", driver, "--shards", "2"])
     for _ in range(20):
         assert gateway.get("/health").status == 200
     client = Legacy(gateway.mcp_url)
     assert text_of(client.tool("add", {"a": 2, "b": 40})) == "42"
-    assert re.search(driver.split("-")[0], gateway.get("/version").text())
+    assert driver in gateway.get("/version").text().lower()
 
 
 def refuse_io_uring():

@@ -334,7 +334,10 @@ def main():
             sys.exit(f"{tool} is missing: apt-get install nginx-light wrk util-linux")
     if len(os.sched_getaffinity(0)) < 2:
         sys.exit("two cores are needed: one for the server, one for the load")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (30_000, 30_000))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard < IDLE_CONNECTIONS + 2000:
+        sys.exit(f"this shell may open {hard} files; the bench holds {IDLE_CONNECTIONS} connections")
     with tempfile.TemporaryDirectory(prefix="ringway-bench-") as name:
         folder = Path(name)
         servers, cases = start(folder)
