@@ -34,11 +34,11 @@ tests/node_modules/.ok: tests/package.json tests/package-lock.json
 	touch $@
 
 integration: release deps ## the release binary from outside: HTTP, MCP clients, faults
-	$(PY) -m pytest tests
-	tests/node --test tests/js/*.test.mjs
+	$(PY) -m pytest tests --ignore tests/test_conformance.py
+	tests/node --test --test-reporter=spec tests/js/*.test.mjs
 
 conformance: release deps ## the official MCP conformance runner, both revisions
-	$(PY) tests/conformance/run.py
+	$(PY) -m pytest -s tests/test_conformance.py
 
 bench-quick: release deps ## Ringway beside nginx: CPU, latency, memory (about 5 minutes)
 	$(PY) bench/quick/run.py
