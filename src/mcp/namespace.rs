@@ -103,7 +103,20 @@ impl Names {
     /// What a client calls by that name.
     #[must_use]
     pub fn find(&self, exposed: &str) -> Option<&Entry> {
-        self.entries.get(*self.by_exposed.get(exposed)?)
+        self.find_slot(exposed).map(|(_, entry)| entry)
+    }
+
+    /// The same with its place in [`Self::slots`].
+    #[must_use]
+    pub fn find_slot(&self, exposed: &str) -> Option<(usize, &Entry)> {
+        let slot = *self.by_exposed.get(exposed)?;
+        Some((slot, self.entries.get(slot)?))
+    }
+
+    /// Every item, hidden ones too.
+    #[must_use]
+    pub fn slots(&self) -> &[Entry] {
+        &self.entries
     }
 
     /// Every item that clients see, in the order of the offers.

@@ -4,7 +4,8 @@
 use async_channel::{Receiver, Sender, TrySendError};
 use bytes::Bytes;
 
-use super::link::{LogLevel, ServerEvent, ServerId, SessionKey};
+use super::link::{ClientCapabilities, LogLevel, ServerEvent, ServerId, SessionKey};
+use crate::mcp::revision::Revision;
 
 /// Messages that may wait in a shard's mailbox. They are small and handled in microseconds; a
 /// shard that lets this many pile up is stuck, and telling it more would only hide that.
@@ -35,6 +36,8 @@ pub enum PeerMessage {
     Revoke {
         /// Which session.
         session: SessionKey,
+        /// The shard that watches resources for it.
+        home: u16,
         /// When its id would have expired, seconds since the Unix epoch.
         expires: u64,
     },
@@ -48,21 +51,31 @@ pub enum PeerMessage {
         expires: u64,
     },
     /// `resources/subscribe` and `resources/unsubscribe`
-    Subscribe {
-        /// Of which session.
-        session: SessionKey,
-        /// Whose resource.
-        server: ServerId,
-        /// Which resource.
-        uri: Box<str>,
-        /// Subscribed or not any more.
-        subscribed: bool,
-        /// When the session ends, seconds since the Unix epoch.
-        expires: u64,
-    },
+    Subscribe(SubscriptionChange),
     /// A session opened its GET stream on the sending shard: older ones elsewhere are over, so
     /// that no message is sent twice (2025-11-25 transports §Multiple Connections).
     Listening(SessionKey),
+}
+
+/// A legacy session subscribed to a resource, or no longer does.
+#[derive(Clone, Debug)]
+pub struct SubscriptionChange {
+    /// Which session.
+    pub session: SessionKey,
+    /// The shard that watches the resource for the session.
+    pub home: u16,
+    /// What the session's client speaks.
+    pub revision: Revision,
+    /// What it declared.
+    pub capabilities: ClientCapabilities,
+    /// Whose resource.
+    pub server: ServerId,
+    /// Which resource.
+    pub uri: Box<str>,
+    /// Subscribed or not any more.
+    pub subscribed: bool,
+    /// When the session ends, seconds since the Unix epoch.
+    pub expires: u64,
 }
 
 /// The mailbox of another shard took no more, or the shard is gone.
@@ -112,6 +125,13 @@ impl Peers {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.mailboxes.is_empty()
+    }
+
+    /// Whether a session's home is this shard. The session may be older than this process or
+    /// come from one with more shards.
+    #[must_use]
+    pub fn is_home(&self, home: u16) -> bool {
+        usize::from(home) % self.mailboxes.len().max(1) == usize::from(self.own)
     }
 
     /// Tells one shard (this one too), or says why not.

@@ -1,0 +1,211 @@
+//! What servers say outside any call, and who hears of it: GET streams of legacy sessions and
+//! modern subscriptions, each message on one stream of a client.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Scope;
+use super::gateway::Gateway;
+use super::link::{Item, ServerId, ServerState, SessionKey};
+use super::listen::stamped;
+use super::slots::Key;
+use super::sse;
+use super::streams::{Open, Slow, send};
+use crate::mcp::method::Method;
+
+/// How long list changes are gathered before clients hear of them: a gateway that starts ten
+/// servers must not make every client read its lists ten times.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Which lists changed, and of which servers: merged endpoints hear of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    tools: Changed,
+    prompts: Changed,
+    resources: Changed,
+}
+
+/// The servers whose list changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Changed {
+    #[default]
+    None,
+    Of(ServerId),
+    Several,
+}
+
+impl Changed {
+    fn add(&mut self, server: ServerId) {
+        *self = match *self {
+            Self::None => Self::Of(server),
+            Self::Of(known) if known == server => Self::Of(server),
+            Self::Of(_) | Self::Several => Self::Several,
+        };
+    }
+
+    fn concerns(self, scope: Scope) -> bool {
+        match (self, scope) {
+            (Self::None, _) => false,
+            (Self::Several, _) | (Self::Of(_), Scope::Merged) => true,
+            (Self::Of(server), Scope::One(only)) => server == only,
+        }
+    }
+}
+
+impl Gateway {
+    /// A server's new state: forgets what was made from the old one and tells who listens.
+    pub(super) fn server_changed(self: &Rc<Self>, state: Arc<ServerState>) {
+        let id = state.id;
+        let old = {
+            let mut states = self.states.borrow_mut();
+            let Some(slot) = states.get_mut(usize::from(id.0)) else {
+                return;
+            };
+            slot.replace(Arc::clone(&state))
+        };
+        let old = old.as_deref();
+        let same = |part: fn(&ServerState) -> &[Item]| {
+            same_items(old.map(part).unwrap_or_default(), part(&state))
+        };
+        let mut changes = self.changes.get();
+        let had_none = changes == Changes::default();
+        if !same(|state| &state.tools) {
+            changes.tools.add(id);
+        }
+        if !same(|state| &state.prompts) {
+            changes.prompts.add(id);
+        }
+        if !same(|state| &state.resources) || !same(|state| &state.templates) {
+            changes.resources.add(id);
+        }
+        self.forget_views(id);
+        self.stir();
+        self.changes.set(changes);
+        if had_none && changes != Changes::default() {
+            let gateway = Rc::clone(self);
+            self.tasks.spawn(async move {
+                gateway.tasks.sleep(GATHER).await;
+                gateway.tell_changes();
+            });
+        }
+    }
+
+    /// Tells of gathered list changes.
+    fn tell_changes(&self) {
+        let changes = self.changes.take();
+        for (method, changed) in [
+            (Method::ToolsChanged, changes.tools),
+            (Method::PromptsChanged, changes.prompts),
+            (Method::ResourcesChanged, changes.resources),
+        ] {
+            if changed != Changed::None {
+                let plain = notification(method, "");
+                self.deliver(|open| match open {
+                    Open::Listening { scope, .. } if changed.concerns(*scope) => {
+                        Some(sse::event(&plain))
+                    }
+                    Open::Subscription { subscription, .. }
+                        if changed.concerns(subscription.scope) && subscription.wants(method) =>
+                    {
+                        let stamp = format!(r#","params":{{{}}}"#, subscription.stamp());
+                        Some(sse::event(&notification(method, &stamp)))
+                    }
+                    _ => None,
+                });
+            }
+        }
+    }
+
+    /// `notifications/resources/updated`
+    pub(super) fn resource_updated(&self, server: ServerId, uri: &str, message: &Bytes) {
+        let plain = sse::event(message);
+        let sessions = self.sessions.borrow();
+        self.deliver(|open| match open {
+            Open::Listening { session, .. } if sessions.subscribes(*session, server, uri) => {
+                Some(plain.clone())
+            }
+            Open::Subscription { subscription, .. } if subscription.watches(server, uri) => {
+                stamped(message, subscription).map(|own| sse::event(&own))
+            }
+            _ => None,
+        });
+    }
+
+    /// Hands each open stream what `choose` has for it. A client that does not keep up is
+    /// disconnected: it cannot tell what it missed, but it can come again.
+    fn deliver(&self, choose: impl Fn(&Open) -> Option<Bytes>) {
+        let mut late = Vec::new();
+        for (key, open) in self.streams.borrow().iter() {
+            let pieces = match open {
+                Open::Listening { pieces, .. } | Open::Subscription { pieces, .. } => pieces,
+                Open::Waiting(_) | Open::Call(_) => continue,
+            };
+            if let Some(bytes) = choose(open)
+                && let Err(Slow::Full | Slow::Gone) = send(pieces, bytes)
+            {
+                late.push(key);
+            }
+        }
+        for key in late {
+            self.close(key);
+        }
+    }
+
+    /// Ends the GET streams of a session on this shard.
+    pub(super) fn stop_listening(&self, session: SessionKey) {
+        let keys: Vec<Key> = self
+            .streams
+            .borrow()
+            .iter()
+            .filter(|(_, open)| {
+                matches!(open, Open::Listening { session: known, .. } if *known == session)
+            })
+            .map(|(key, _)| key)
+            .collect();
+        for key in keys {
+            self.close(key);
+        }
+    }
+
+    /// Ends every stream that would stay open for ever, subscriptions with their completion
+    /// (2026-07-28 patterns/subscriptions §Graceful Closure). For a shard that drains.
+    pub fn close_streams(&self) {
+        let mut ending = Vec::new();
+        for (key, open) in self.streams.borrow().iter() {
+            match open {
+                Open::Listening { .. } => ending.push(key),
+                Open::Subscription {
+                    subscription,
+                    pieces,
+                } => {
+                    let _ = send(pieces, sse::event(&subscription.completion()));
+                    ending.push(key);
+                }
+                Open::Waiting(_) | Open::Call(_) => {}
+            }
+        }
+        for key in ending {
+            self.close(key);
+        }
+    }
+}
+
+/// A notification of the gateway's own; `rest` follows the method.
+fn notification(method: Method, rest: &str) -> Vec<u8> {
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"{}"{rest}}}"#,
+        method.as_str()
+    )
+    .into_bytes()
+}
+
+fn same_items(old: &[Item], new: &[Item]) -> bool {
+    old.len() == new.len()
+        && old
+            .iter()
+            .zip(new)
+            .all(|(old, new)| old.key == new.key && old.raw == new.raw)
+}

@@ -1,0 +1,182 @@
+//! What is open towards clients on this shard: event streams, and calls that wait for their
+//! first event. One task beats for all of them; a stream costs no timer of its own.
+
+use core::cell::{Cell, RefCell};
+use core::task::{Context, Poll, Waker};
+use std::rc::Rc;
+
+use super::link::SessionKey;
+use super::listen::Subscription;
+use super::slots::{Key, Slots};
+use super::sse;
+use crate::base::channel::{Sender, TrySendError};
+use crate::http::{BodyError, Frame};
+
+/// The beat goes round in this many steps, so that ten thousand streams do not beat at once.
+pub(super) const BEAT_STEPS: u32 = 16;
+
+/// Where the pieces of a streamed body go.
+pub(super) type Pieces = Sender<Result<Frame, BodyError>>;
+
+/// A call under way, as others can reach it.
+#[derive(Debug, Default)]
+pub(super) struct Ticket {
+    beat: Cell<bool>,
+    cancelled: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// Why a call was woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Poke {
+    /// The client cancelled it.
+    Cancelled,
+    /// It has waited for a whole heartbeat.
+    Beat,
+}
+
+/// What is open.
+#[derive(Debug)]
+pub(super) enum Open {
+    /// A call that has sent nothing yet.
+    Waiting(Rc<Ticket>),
+    /// The stream of a call.
+    Call(Pieces),
+    /// The GET stream of a legacy session.
+    Listening {
+        session: SessionKey,
+        scope: super::Scope,
+        pieces: Pieces,
+    },
+    /// `subscriptions/listen`
+    Subscription {
+        subscription: Rc<Subscription>,
+        pieces: Pieces,
+    },
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Streams {
+    open: Slots<(u32, Open)>,
+    step: u32,
+}
+
+impl Ticket {
+    pub(super) fn cancel(&self) {
+        self.cancelled.set(true);
+        self.wake();
+    }
+
+    /// Resolves when someone pokes the call; call it again after each.
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Poke> {
+        if self.cancelled.get() {
+            return Poll::Ready(Poke::Cancelled);
+        }
+        if self.beat.take() {
+            return Poll::Ready(Poke::Beat);
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn wake(&self) {
+        let waker = self.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Open {
+    fn pieces(&self) -> Option<&Pieces> {
+        match self {
+            Self::Waiting(_) => None,
+            Self::Call(pieces)
+            | Self::Listening { pieces, .. }
+            | Self::Subscription { pieces, .. } => Some(pieces),
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.pieces().is_some_and(Sender::is_closed)
+    }
+}
+
+impl Streams {
+    pub(super) const fn new(max: usize) -> Self {
+        Self {
+            open: Slots::new(max),
+            step: 0,
+        }
+    }
+
+    /// Takes something in; gives it back if too much is open. Beats after a whole interval.
+    pub(super) fn insert(&mut self, open: Open) -> Result<Key, Open> {
+        let step = self.step % BEAT_STEPS;
+        self.open.insert((step, open)).map_err(|(_, open)| open)
+    }
+
+    pub(super) fn remove(&mut self, key: Key) -> Option<Open> {
+        self.open.remove(key).map(|(_, open)| open)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Open)> {
+        self.open.iter().map(|(key, (_, open))| (key, open))
+    }
+
+    /// One step of the beat: pokes and beats whose turn it is. Returns those whose client has
+    /// gone, for the caller to remove.
+    pub(super) fn beat(&mut self) -> Vec<Key> {
+        self.step = self.step.wrapping_add(1);
+        let turn = self.step % BEAT_STEPS;
+        let mut gone = Vec::new();
+        for (key, (step, open)) in self.open.iter() {
+            if open.is_gone() {
+                gone.push(key);
+            } else if *step == turn {
+                match open {
+                    Open::Waiting(ticket) => {
+                        ticket.beat.set(true);
+                        ticket.wake();
+                    }
+                    // A full queue has enough to send.
+                    open => drop(open.pieces().map(|pieces| send(pieces, sse::HEARTBEAT))),
+                }
+            }
+        }
+        gone
+    }
+
+    /// Those whose client has gone.
+    pub(super) fn gone(&self) -> Vec<Key> {
+        self.iter()
+            .filter(|(_, open)| open.is_gone())
+            .map(|(key, _)| key)
+            .collect()
+    }
+}
+
+/// Queues bytes if there is room. `Err` if the client is gone or too slow.
+pub(super) fn send(pieces: &Pieces, bytes: bytes::Bytes) -> Result<(), Slow> {
+    match pieces.try_send(Ok(Frame::Data(bytes))) {
+        Ok(()) => Ok(()),
+        Err(TrySendError::Full(_)) => Err(Slow::Full),
+        Err(TrySendError::Closed(_)) => Err(Slow::Gone),
+    }
+}
+
+/// Why a stream takes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slow {
+    /// Its queue is full.
+    Full,
+    /// Its client has gone.
+    Gone,
+}
