@@ -8,6 +8,7 @@
 
 mod about;
 mod asks;
+pub mod demo;
 mod dispatch;
 mod endpoint;
 mod events;
