@@ -31,6 +31,12 @@ pub(super) enum Command {
     Serve(ServeArgs),
     /// Check the configuration and say everything that is wrong with it
     Check(ServeArgs),
+    /// List the tools of an MCP server: name, input, cost in tokens
+    Tools(ToolsArgs),
+    /// Call a tool of an MCP server
+    Call(CallArgs),
+    /// Ask a running gateway whether it is healthy (for containers without curl)
+    Healthcheck(HealthcheckArgs),
     /// About the configuration file
     Config(ConfigArgs),
 }
@@ -70,6 +76,68 @@ impl ServeArgs {
             },
         }
     }
+}
+
+/// How to reach an MCP server.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct ConnectArgs {
+    /// Header sent with every request, for example "Authorization: Bearer …"
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(super) headers: Vec<String>,
+    /// Era of the protocol: auto, modern or legacy
+    #[arg(long, value_name = "ERA", default_value = "auto")]
+    pub(super) era: String,
+    /// How long to wait for the next byte of an answer
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    pub(super) timeout: String,
+    /// Print the server's JSON as it is
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Say which steps the protocol takes, and show the server's log messages
+    #[arg(short, long)]
+    pub(super) verbose: bool,
+}
+
+/// `ringway tools`
+#[derive(Args, Clone, Debug)]
+pub(super) struct ToolsArgs {
+    /// The server; the local gateway if nothing is said
+    #[arg(value_name = "URL")]
+    pub(super) url: Option<String>,
+    /// Show one tool only
+    #[arg(long, value_name = "NAME")]
+    pub(super) tool: Option<String>,
+    /// How to reach it.
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+}
+
+/// `ringway call`
+#[derive(Args, Clone, Debug)]
+pub(super) struct CallArgs {
+    /// [URL] TOOL [JSON | KEY=VALUE …]; the URL of the local gateway may be left out
+    #[arg(value_name = "[URL] TOOL [JSON | KEY=VALUE]", required = true, num_args = 1..)]
+    pub(super) words: Vec<String>,
+    /// Save images, audio and files of the result in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Answer to what the tool asks for while it runs; may be given several times
+    #[arg(long = "answer", value_name = "NAME=VALUE")]
+    pub(super) answers: Vec<String>,
+    /// Send the arguments even if they do not fit the tool's schema
+    #[arg(long)]
+    pub(super) no_check: bool,
+    /// How to reach it.
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+}
+
+/// `ringway healthcheck`
+#[derive(Args, Clone, Debug)]
+pub(super) struct HealthcheckArgs {
+    /// Page to ask; /health of the local gateway if nothing is said
+    #[arg(value_name = "URL")]
+    pub(super) url: Option<String>,
 }
 
 /// `ringway config`

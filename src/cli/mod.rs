@@ -5,8 +5,15 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod arguments;
+mod call;
 mod check;
+mod client;
+mod connect;
+mod healthcheck;
+mod schema;
 mod terminal;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -62,6 +69,9 @@ fn run(
         None => Ok(serve(configuration(&cli.serve, terminal, env)?)),
         Some(Command::Serve(args)) => Ok(serve(configuration(&args, terminal, env)?)),
         Some(Command::Check(args)) => check::run(&args, terminal, env),
+        Some(Command::Tools(args)) => tools::run(&args, terminal, env),
+        Some(Command::Call(args)) => call::run(&args, terminal, env),
+        Some(Command::Healthcheck(args)) => healthcheck::run(&args, terminal, env),
         Some(Command::Config(args)) => match args.command {
             ConfigCommand::Schema => {
                 terminal.print(&config::json_schema());
