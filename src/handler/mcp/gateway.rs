@@ -72,7 +72,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway that knows nothing of its servers yet.
+    /// A gateway that knows of its servers what their links do.
     #[must_use]
     pub fn new(parts: Parts) -> Rc<Self> {
         let listeners = &parts.config.listeners;
@@ -83,7 +83,7 @@ impl Gateway {
         let max_streams = parts.config.mcp.max_streams;
         Rc::new(Self {
             sealer: Sealer::new(&parts.secret),
-            states: RefCell::new(vec![None; parts.links.len()]),
+            states: RefCell::new(parts.links.iter().map(|(_, link)| link.state()).collect()),
             views: RefCell::default(),
             streams: RefCell::new(Streams::new(max_streams)),
             asks: RefCell::new(Asks::new()),
@@ -134,6 +134,12 @@ impl Gateway {
                 uri,
                 message,
             }) => self.resource_updated(server, &uri, &message),
+            PeerMessage::Sibling { server, note } => {
+                let link = self.links.get(usize::from(server.0));
+                if let Some(state) = link.and_then(|(_, link)| link.hear(&note)) {
+                    self.server_changed(state);
+                }
+            }
             PeerMessage::Answer {
                 session,
                 ticket,

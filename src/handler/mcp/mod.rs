@@ -8,6 +8,7 @@
 
 mod about;
 mod asks;
+mod builtin_link;
 pub mod demo;
 mod dispatch;
 mod endpoint;
@@ -26,6 +27,8 @@ mod streams;
 pub mod tasks;
 mod view;
 
+pub use builtin_link::DemoLink;
+pub use endpoint::HttpRequest;
 pub use gateway::{Gateway, Parts};
 
 use std::borrow::Cow;

@@ -16,6 +16,15 @@ const MAILBOX_MAX: usize = 4096;
 pub enum PeerMessage {
     /// A server changed or said something; from its owner shard to all.
     Server(ServerEvent),
+    /// From a server's link on one shard to its link on another: [`Link::hear`].
+    ///
+    /// [`Link::hear`]: super::link::Link::hear
+    Sibling {
+        /// Which server.
+        server: ServerId,
+        /// For the link to read.
+        note: Box<str>,
+    },
     /// A client's answer to a server's request that waits on the receiving shard.
     Answer {
         /// Whose request it was.
