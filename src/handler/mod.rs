@@ -8,9 +8,12 @@ pub mod builtin;
 pub mod mcp;
 pub mod problem;
 
+use std::rc::Rc;
+
 use crate::base::clock::Now;
 use crate::config;
 use crate::handler::builtin::Pages;
+use crate::handler::mcp::{Gateway, HttpRequest};
 use crate::handler::problem::Problem;
 use crate::http::{Body, Method, RequestHead, Response};
 use crate::route::Match;
@@ -20,6 +23,8 @@ use crate::route::Match;
 pub struct Handlers {
     /// The built-in pages.
     pub pages: Pages,
+    /// The MCP gateway; without one its routes answer 503.
+    pub gateway: Option<Rc<Gateway>>,
 }
 
 /// A request as handlers see it.
@@ -40,7 +45,18 @@ impl Handlers {
     pub async fn handle(&self, request: Incoming<'_>, response: &mut Response) {
         match request.found.endpoint.handler {
             config::Handler::Builtin(page) => self.pages.serve(page, request, response).await,
-            config::Handler::Mcp => *response = Problem::Unavailable.response(),
+            config::Handler::Mcp => match &self.gateway {
+                Some(gateway) => {
+                    let request = HttpRequest {
+                        head: request.head,
+                        below: request.found.below,
+                        body: request.body,
+                        now: request.now,
+                    };
+                    gateway.handle(request, response).await;
+                }
+                None => *response = Problem::Unavailable.response(),
+            },
         }
     }
 

@@ -83,9 +83,7 @@ impl Link for DemoLink {
             params,
             revision: client.revision,
             capabilities: client.capabilities,
-            log_level: client
-                .log_level
-                .or(is_legacy.then_some(LogLevel::Info)),
+            log_level: client.log_level.or(is_legacy.then_some(LogLevel::Info)),
             progress_token: call.parts.progress_token.get(&call.message),
             principal: session.as_ref().map_or(&[], |key| &key[..]),
             now: Now::read(),
@@ -172,7 +170,9 @@ impl Inner {
     /// A full mailbox loses the note: the demo's watchers and lists are for looking at.
     fn tell(&self, shard: u16, note: Box<str>) {
         let server = self.id;
-        let _ = self.peers.tell(shard, PeerMessage::Sibling { server, note });
+        let _ = self
+            .peers
+            .tell(shard, PeerMessage::Sibling { server, note });
     }
 
     fn watch(self: &Rc<Self>, uri: &str) {
@@ -194,16 +194,23 @@ impl Inner {
         }
     }
 
+    /// Whether someone still watches; forgets the resource if not.
+    fn is_watched(&self, uri: &str) -> bool {
+        let mut watched = self.watched.borrow_mut();
+        let is_watched = watched.get(uri).is_some_and(|&count| count > 0);
+        if !is_watched {
+            watched.remove(uri);
+        }
+        is_watched
+    }
+
     /// Tells of a resource's changes for as long as someone watches it.
     async fn keep_time(self: Rc<Self>, uri: Box<str>, interval: Duration) {
         loop {
             self.tasks.sleep(interval).await;
-            let mut watched = self.watched.borrow_mut();
-            if watched.get(&uri).is_none_or(|&count| count == 0) {
-                watched.remove(&uri);
+            if !self.is_watched(&uri) {
                 return;
             }
-            drop(watched);
             let event = ServerEvent::ResourceUpdated {
                 server: self.id,
                 message: self.demo.updated(&uri).into(),
@@ -328,7 +335,9 @@ fn answered(message: &Bytes) -> Went {
         Ok(parts) => {
             let error = parts.error.of(message);
             let text = member(error, "message").map_or(&[][..], |span| span.of(error));
-            let text = text.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+            let text = text
+                .strip_prefix(b"\"")
+                .and_then(|rest| rest.strip_suffix(b"\""));
             Went::Refused(decode(text.unwrap_or(b"no reason given")).into_owned())
         }
         Err(_) => Went::Refused("the client's answer cannot be read".to_owned()),

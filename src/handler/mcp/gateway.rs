@@ -119,12 +119,6 @@ impl Gateway {
         }
     }
 
-    /// Every server that has been heard of, in the order of the configuration.
-    #[must_use]
-    pub fn servers(&self) -> Vec<Arc<ServerState>> {
-        self.states.borrow().iter().flatten().cloned().collect()
-    }
-
     /// A message of another shard, or of this shard's own links.
     fn receive(self: &Rc<Self>, message: PeerMessage) {
         match message {

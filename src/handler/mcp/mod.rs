@@ -9,6 +9,7 @@
 mod about;
 mod asks;
 mod builtin_link;
+mod catalogue;
 pub mod demo;
 mod dispatch;
 mod endpoint;
