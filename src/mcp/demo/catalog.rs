@@ -7,6 +7,8 @@ use bytes::Bytes;
 use sonic_rs::{JsonContainerTrait, JsonValueTrait, Value};
 
 use super::Generation;
+use super::params::{compact, value};
+use crate::mcp::scan;
 use crate::mcp::vocabulary::Item;
 
 /// Tools that show features to people come first, fixtures of the conformance suite after.
@@ -43,22 +45,20 @@ pub(super) struct Catalog {
 
 impl Catalog {
     pub(super) fn new() -> Self {
-        let tools: Vec<Value> = TOOLS.into_iter().flat_map(entries).collect();
+        let tools: Vec<Entry> = TOOLS.into_iter().flat_map(entries).collect();
         let prompts = entries(PROMPTS);
+        let schema =
+            |(tool, _): &Entry| Some((text(tool, "name")?, tool.get("inputSchema")?.clone()));
+        let arguments =
+            |(prompt, _): &Entry| Some((text(prompt, "name")?, prompt_arguments(prompt)));
         Self {
-            schemas: tools
-                .iter()
-                .filter_map(|tool| Some((text(tool, "name")?, tool.get("inputSchema")?.clone())))
-                .collect(),
-            arguments: prompts
-                .iter()
-                .filter_map(|prompt| Some((text(prompt, "name")?, prompt_arguments(prompt))))
-                .collect(),
+            schemas: tools.iter().filter_map(schema).collect(),
+            arguments: prompts.iter().filter_map(arguments).collect(),
             all: Lists {
-                tools: items(&tools, "name"),
-                prompts: items(&prompts, "name"),
-                resources: items(&entries(RESOURCES), "uri"),
-                templates: items(&entries(TEMPLATES), "uriTemplate"),
+                tools: items(tools, "name"),
+                prompts: items(prompts, "name"),
+                resources: items(entries(RESOURCES), "uri"),
+                templates: items(entries(TEMPLATES), "uriTemplate"),
             },
         }
     }
@@ -87,23 +87,28 @@ impl Catalog {
     }
 }
 
-fn entries(file: &str) -> Vec<Value> {
-    let list: Option<Value> = sonic_rs::from_str(file).ok();
-    let entries = list.as_ref().and_then(|list| list.as_array());
-    debug_assert!(entries.is_some(), "a file of the catalogue is not a list");
+/// An entry as a tree, to be read, and as its compact text, to be shown: a tree forgets the
+/// order of members, and lists must not change from start to start.
+type Entry = (Value, Bytes);
+
+fn entries(file: &str) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let outcome = scan::elements(file.as_bytes(), |entry| {
+        let json = entry.of(file.as_bytes());
+        entries.extend(value(json).map(|tree| (tree, compact(json).into())));
+    });
+    debug_assert!(outcome.is_ok(), "a file of the catalogue is not a list");
     entries
-        .map(|list| list.iter().cloned().collect())
-        .unwrap_or_default()
 }
 
-fn items(entries: &[Value], key: &str) -> Vec<Item> {
-    let item = |entry: &Value| {
+fn items(entries: Vec<Entry>, key: &str) -> Vec<Item> {
+    let item = |(tree, raw)| {
         Some(Item {
-            key: text(entry, key)?,
-            raw: Bytes::from(sonic_rs::to_vec(entry).ok()?),
+            key: text(&tree, key)?,
+            raw,
         })
     };
-    entries.iter().filter_map(item).collect()
+    entries.into_iter().filter_map(item).collect()
 }
 
 fn prompt_arguments(prompt: &Value) -> Vec<(Box<str>, bool)> {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use sonic_rs::{JsonValueMutTrait, Value};
 
 use super::arguments::Arguments;
-use super::params::{Params, object};
+use super::params::{Params, compact, object};
 use super::questions::{Answers, Question, Questions, missing_capabilities};
 use super::script::{Input, Script, Step};
 use super::state::{Memory, Purpose};
@@ -55,7 +55,7 @@ pub(super) fn start(
 
 /// One round with a modern client.
 fn round(demo: &Demo, request: &Request<'_>, call: &Call<'_>, out: &mut Vec<u8>) -> Outcome {
-    let canonical = sonic_rs::to_vec(call.arguments.object()).unwrap_or_default();
+    let canonical = compact(call.params.arguments.unwrap_or(b"{}"));
     let purpose = Purpose {
         principal: request.principal,
         method: request.method,

@@ -93,6 +93,24 @@ pub(super) fn object(json: &[u8]) -> Option<Value> {
     value(json)
 }
 
+/// The text without the white space between tokens.
+pub(super) fn compact(json: &[u8]) -> Vec<u8> {
+    let (mut is_string, mut is_escaped) = (false, false);
+    let is_kept = |byte: &u8| {
+        let is_kept = is_string || !byte.is_ascii_whitespace();
+        if is_string && *byte == b'\\' {
+            is_escaped = !is_escaped;
+        } else {
+            if *byte == b'"' && !is_escaped {
+                is_string = !is_string;
+            }
+            is_escaped = false;
+        }
+        is_kept
+    };
+    json.iter().copied().filter(is_kept).collect()
+}
+
 /// The members of an object that has these keys and no other, as JSON.
 pub(super) fn exactly<'a, const N: usize>(
     object: &'a [u8],
@@ -110,4 +128,30 @@ pub(super) fn exactly<'a, const N: usize>(
     scan::members(object, &mut take).ok()?;
     let found = found.map(Option::unwrap_or_default);
     (is_exact && found.iter().all(|value| !value.is_empty())).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_goes_from_between_tokens_only() {
+        let json = br#" { "a b" : "\" c \\" , "d" : [ 1 , " " ] } "#;
+        assert_eq!(compact(json), br#"{"a b":"\" c \\","d":[1," "]}"#);
+    }
+
+    #[test]
+    fn exactly_these_members_once_each() {
+        let found = exactly(br#"{"b":2,"a":[1]}"#, ["a", "b"]);
+        assert_eq!(found, Some([&b"[1]"[..], b"2"]));
+        for other in [
+            "{}",
+            r#"{"a":1}"#,
+            r#"{"a":1,"b":2,"c":3}"#,
+            r#"{"a":1,"b":2,"a":3}"#,
+            "[]",
+        ] {
+            assert_eq!(exactly(other.as_bytes(), ["a", "b"]), None, "{other}");
+        }
+    }
 }

@@ -264,6 +264,24 @@ fn every_listed_entry_has_its_fields_and_a_name_clients_accept() {
 }
 
 #[test]
+fn entries_stand_as_in_their_file_whenever_they_are_asked_for() {
+    let compact = |text: &str| text.split_whitespace().collect::<String>();
+    let file = compact(include_str!("catalog/tools.json"));
+    for _ in 0..3 {
+        let lists = Demo::new(&[0; 32]).lists(Generation::default());
+        let tools: Vec<&str> = lists.tools[..13]
+            .iter()
+            .map(|tool| std::str::from_utf8(&tool.raw).unwrap())
+            .collect();
+        assert_eq!(compact(&format!("[{}]", tools.join(","))), file);
+        assert!(
+            tools[0].contains("\"Returns the message unchanged."),
+            "texts keep their spaces"
+        );
+    }
+}
+
+#[test]
 fn schemas_use_no_keyword_that_is_not_checked() {
     fn walk(schema: &Value, at: &str) {
         for (key, value) in schema.as_object().unwrap().iter() {
@@ -604,6 +622,13 @@ fn a_state_is_refused_when_tampered_with_used_elsewhere_or_late() {
         send(&client, tool, &extra).text(),
         "integrity-ok: state verified"
     );
+    for same in [
+        format!(r#"{{"name":"{tool}"{extra}}}"#),
+        format!(r#"{{"name":"{tool}","arguments":{{ }}{extra}}}"#),
+    ] {
+        let seen = client.send("tools/call", &same);
+        assert_eq!(seen.text(), "integrity-ok: state verified", "{same}");
+    }
     let tampered = extra.replace(&state, &format!("{state}-TAMPERED"));
     assert_eq!(send(&client, tool, &tampered).code(), -32602);
     let not_text = extra.replace(&format!("\"{state}\""), "7");
