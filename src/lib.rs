@@ -25,6 +25,8 @@ pub mod route;
 
 pub mod net;
 
+pub mod upstream;
+
 pub mod handler;
 pub mod record;
 

@@ -26,6 +26,7 @@ mod slots;
 mod sse;
 mod streams;
 pub mod tasks;
+pub mod upstream;
 mod view;
 
 pub use builtin_link::DemoLink;

@@ -1,0 +1,73 @@
+//! Waiting times between attempts to reach a server: doubling, capped, jittered, for ever.
+
+use std::time::Duration;
+
+/// The first wait; a child that crashed once is back before a person notices.
+const FIRST: Duration = Duration::from_millis(250);
+/// The longest wait: a server that comes back is found within half a minute.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// The waits of one server.
+#[derive(Clone, Debug)]
+pub(crate) struct Backoff {
+    failures: u32,
+    random: u64,
+}
+
+impl Backoff {
+    /// `seed` sets servers apart, so that they are not all tried in the same instant.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            failures: 0,
+            random: seed,
+        }
+    }
+
+    /// The wait before the next attempt: between half and the whole of the doubled step.
+    pub(crate) fn next(&mut self) -> Duration {
+        let doublings = self.failures.min(16);
+        self.failures = self.failures.saturating_add(1);
+        let step = FIRST.saturating_mul(1 << doublings).min(LONGEST);
+        let half = step / 2;
+        half + half.mul_f64(self.fraction())
+    }
+
+    /// The server answered; the next failure starts from the first wait again.
+    pub(crate) fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// A number in `0.0..1.0` (splitmix64; spreading attempts needs no better).
+    fn fraction(&mut self) -> f64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_cap_and_never_end() {
+        let mut backoff = Backoff::new(7);
+        let mut step = FIRST;
+        for _ in 0..100 {
+            let wait = backoff.next();
+            assert!(wait >= step / 2 && wait <= step, "{wait:?} for {step:?}");
+            step = (step * 2).min(LONGEST);
+        }
+        backoff.reset();
+        assert!(backoff.next() <= FIRST);
+    }
+
+    #[test]
+    fn two_servers_do_not_wait_alike() {
+        let (mut one, mut other) = (Backoff::new(1), Backoff::new(2));
+        let same = (0..20).filter(|_| one.next() == other.next()).count();
+        assert!(same < 3, "{same} of 20 waits were the same");
+    }
+}

@@ -1,0 +1,465 @@
+//! One client's call to a Streamable HTTP server of either era.
+
+use std::future::ready;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::session::SessionId;
+use super::{Answered, HttpServer, Post, Problem, SessionSlot, Stream};
+use crate::base::channel::{Sender, bounded};
+use crate::handler::mcp::link::{Answer, Call, Event, Fault, ServerEvent};
+use crate::handler::mcp::upstream::mux::{self, Outside};
+use crate::handler::mcp::upstream::outcome::outcome;
+use crate::handler::mcp::upstream::requests;
+use crate::handler::mcp::upstream::rewrite::{self, Original};
+use crate::handler::mcp::upstream::route::Route;
+use crate::handler::mcp::upstream::wire::{Caller, Note};
+use crate::mcp::method::Method;
+use crate::mcp::revision::{Era, Revision};
+use crate::mcp::scan::{self, Kind, Message};
+use crate::net::timer::{self, Either, race, within};
+use crate::net::{sleep, spawn};
+
+/// Attempts to resume a stream without a message in between.
+const RESUMES_MAX: u32 = 5;
+/// Wait before a stream is resumed if the server names none.
+const RESUME_WAIT: Duration = Duration::from_secs(1);
+/// The JSON-RPC error of headers that do not repeat the body.
+const HEADER_MISMATCH: i64 = -32020;
+/// How long a new tool list is waited for after such an error.
+const RELIST_WAIT: Duration = Duration::from_secs(5);
+
+/// A call on its way.
+struct Flight {
+    server: Rc<HttpServer>,
+    route: Arc<Route>,
+    call: Call,
+    caller: Caller,
+    out: Sender<Event>,
+    original: Original,
+    /// The id that goes out; `None` keeps the client's.
+    number: Option<u64>,
+    revision: Revision,
+    slot: Option<SessionSlot>,
+    session: SessionId,
+    /// Whether the server may have seen the request.
+    was_sent: bool,
+}
+
+/// What is left to do after one message.
+enum Next {
+    More,
+    Done,
+}
+
+/// Counts a call while it is under way.
+struct Place(Rc<HttpServer>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+    }
+}
+
+impl HttpServer {
+    /// Makes a call; what comes of it goes to `out`, whose other end cancels by going away.
+    pub(crate) async fn call(self: Rc<Self>, call: Call, route: Arc<Route>, out: Sender<Event>) {
+        let total = self.config.timeouts.total;
+        let Some(_place) = self.enter() else {
+            let reason = format!(
+                "{} calls are under way (max_in_flight)",
+                self.in_flight.get()
+            );
+            let server = Arc::clone(&self.config.name);
+            let _ = out.try_send(Event::Failed(Fault::Overloaded { server, reason }));
+            return;
+        };
+        let mut flight = Flight::new(self, call, route, out.clone());
+        let fault = match race(out.closed(), within(total, flight.fly())).await {
+            Either::First(()) => return flight.cancel("the client gave up"),
+            Either::Second(Ok(Ok(()))) => return,
+            Either::Second(Ok(Err(fault))) => fault,
+            Either::Second(Err(timer::Elapsed)) => {
+                flight.cancel("the call took too long");
+                Fault::TimedOut {
+                    server: Arc::clone(&flight.server.config.name),
+                    reason: format!("the call took longer than {} s", total.as_secs_f32()),
+                }
+            }
+        };
+        let _ = out.send(Event::Failed(fault)).await;
+    }
+
+    fn enter(self: &Rc<Self>) -> Option<Place> {
+        let count = self.in_flight.get();
+        if count >= self.in_flight_max {
+            return None;
+        }
+        self.in_flight.set(count + 1);
+        Some(Place(Rc::clone(self)))
+    }
+
+    /// Posts a message that is no request within a session; failures are only logged.
+    pub(crate) async fn post_aside(&self, body: &[u8], session: &str, revision: Revision) {
+        let post = Post {
+            body,
+            revision: Some(revision),
+            session: Some(session).filter(|session| !session.is_empty()),
+            ..Post::default()
+        };
+        let outcome = match self.post(post, self.own_limits()).await {
+            Ok(exchange) => self.answered(exchange).await.map(drop),
+            Err(problem) => Err(problem),
+        };
+        if let Err(problem) = outcome {
+            let (name, reason) = (&self.config.name, problem.reason());
+            self.shard.log.debug(
+                "mcp",
+                format_args!("server {name}: a notification failed: {reason}"),
+            );
+        }
+    }
+}
+
+impl Flight {
+    fn new(server: Rc<HttpServer>, call: Call, route: Arc<Route>, out: Sender<Event>) -> Self {
+        let caller = Caller::of(&call);
+        let legacy = route.legacy.filter(|_| caller.era == Era::Legacy);
+        let slot = legacy
+            .filter(|legacy| legacy.has_sessions)
+            .map(|_| server.slot(caller.session, caller.capabilities));
+        // In a session of its own a client's ids and tokens meet no other's.
+        let is_own = caller.era == Era::Modern || matches!(slot, Some(SessionSlot::Client(_)));
+        Self {
+            number: (!is_own).then(|| server.next_number()),
+            revision: legacy.map_or(Revision::LATEST, |legacy| legacy.revision),
+            original: Original::of(&call.message, &call.parts),
+            session: Arc::from(""),
+            was_sent: false,
+            server,
+            route,
+            call,
+            caller,
+            out,
+            slot,
+        }
+    }
+
+    async fn fly(&mut self) -> Result<(), Fault> {
+        let mut stale: Option<SessionId> = None;
+        let mut has_relisted = false;
+        loop {
+            if let Some(slot) = self.slot {
+                let server = Rc::clone(&self.server);
+                self.session = server.session(slot, &self.caller, stale.as_deref()).await?;
+            }
+            let problem = match self.attempt().await {
+                Ok(()) => return Ok(()),
+                Err(problem) => problem,
+            };
+            let has_session = !self.session.is_empty();
+            if has_session && stale.is_none() && problem.is_session_lost() {
+                // Not carried out: the server did not know who asked.
+                stale = Some(Arc::clone(&self.session));
+                continue;
+            }
+            let Some((body, parts)) = problem.rpc_error() else {
+                if problem.is_outage() {
+                    let id = self.server.id;
+                    self.server.shard.wires.tell_owner(id, Note::Trouble(id));
+                }
+                return Err(self.server.fault(problem));
+            };
+            let answer = outcome(body, &parts);
+            if answer.error == Some(HEADER_MISMATCH) && !has_relisted && self.relist().await {
+                has_relisted = true;
+                continue;
+            }
+            self.respond(answer.message, &parts).await;
+            return Ok(());
+        }
+    }
+
+    /// The tool's schema seems to have changed: has the list fetched again. `false` if nothing
+    /// new came of it.
+    async fn relist(&mut self) -> bool {
+        let id = self.server.id;
+        let (reply, renewed) = async_channel::bounded(1);
+        self.server
+            .shard
+            .wires
+            .tell_owner(id, Note::Relist(id, reply));
+        match within(RELIST_WAIT, renewed.recv()).await {
+            Ok(Ok(route)) => {
+                self.route = route;
+                self.call.method == Method::ToolsCall
+            }
+            _ => false,
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<(), Problem> {
+        self.was_sent = true;
+        let mut renumbered = Vec::new();
+        let body: &[u8] = match self.number {
+            Some(number) => {
+                renumbered.reserve(self.call.message.len() + 32);
+                rewrite::renumber(
+                    &self.call.message,
+                    &self.call.parts,
+                    number,
+                    &mut renumbered,
+                );
+                &renumbered
+            }
+            None => &self.call.message,
+        };
+        let is_modern = self.caller.era == Era::Modern;
+        let params = if is_modern {
+            self.mirrored()
+        } else {
+            Vec::new()
+        };
+        let post = Post {
+            body,
+            revision: Some(self.revision),
+            session: Some(&*self.session).filter(|session| !session.is_empty()),
+            method: is_modern.then(|| self.call.method.as_str()),
+            name: self
+                .call
+                .name
+                .as_deref()
+                .filter(|_| is_modern && self.is_named()),
+            params: &params,
+            repeatable: self.call.method != Method::ToolsCall,
+            to: None,
+        };
+        let server = Rc::clone(&self.server);
+        let exchange = server.post(post, server.limits()).await?;
+        match server.answered(exchange).await? {
+            Answered::Message(message) => match self.batch(&message).await? {
+                Next::Done => Ok(()),
+                Next::More => Err(Problem::Invalid("it sent no answer".to_owned())),
+            },
+            Answered::Accepted => Err(Problem::Invalid(
+                "it accepted the request without answering it".to_owned(),
+            )),
+            Answered::Stream(stream) => self.follow(stream).await,
+        }
+    }
+
+    fn is_named(&self) -> bool {
+        self.call.method.named().is_some()
+    }
+
+    /// `Mcp-Param-…` headers of this call.
+    fn mirrored(&self) -> Vec<(&str, Vec<u8>)> {
+        let mirrored = self.route.modern.as_ref().map(|modern| &modern.mirrored);
+        let name = self.call.name.as_deref().unwrap_or_default();
+        let Some(params) = mirrored.and_then(|mirrored| mirrored.get(name)) else {
+            return Vec::new();
+        };
+        if self.call.method != Method::ToolsCall {
+            return Vec::new();
+        }
+        let arguments = self.call.parts.arguments.of(&self.call.message);
+        params
+            .iter()
+            .filter_map(|param| Some((&*param.header, param.value(arguments)?)))
+            .collect()
+    }
+
+    /// Passes on what a stream brings, up to the answer; resumes it where it may.
+    async fn follow(&mut self, mut stream: Box<Stream>) -> Result<(), Problem> {
+        let idle = self.server.config.timeouts.idle;
+        let mut resume = None;
+        let mut failures = 0;
+        loop {
+            let ended = match within(idle, stream.next()).await {
+                Ok(Ok(Some(message))) => {
+                    failures = 0;
+                    match self.batch(&message).await? {
+                        Next::More => continue,
+                        Next::Done => return Ok(()),
+                    }
+                }
+                Ok(Ok(None)) => Problem::Invalid(
+                    "the event stream ended without the answer; the call may have run".to_owned(),
+                ),
+                Ok(Err(problem @ Problem::Transport(_))) => problem,
+                Ok(Err(problem)) => return Err(problem),
+                Err(timer::Elapsed) => {
+                    return Err(Problem::Transport(crate::upstream::Error::TimedOut {
+                        what: "message",
+                        limit: idle,
+                    }));
+                }
+            };
+            // 2025-11-25 transports §Sending Messages 6: a closed connection is no closed stream.
+            resume = stream.resume_point().or(resume);
+            let Some((id, wait)) = resume.as_ref().filter(|_| self.caller.era == Era::Legacy)
+            else {
+                return Err(ended);
+            };
+            stream = loop {
+                failures += 1;
+                if failures > RESUMES_MAX {
+                    return Err(ended);
+                }
+                sleep(wait.map_or(RESUME_WAIT, Duration::from_millis).min(idle)).await;
+                match self.resume(id).await {
+                    Ok(stream) => break stream,
+                    Err(Problem::Transport(_)) => {}
+                    Err(_) => return Err(ended),
+                }
+            };
+        }
+    }
+
+    async fn resume(&self, last_event_id: &str) -> Result<Box<Stream>, Problem> {
+        let server = &self.server;
+        let session = Some(&*self.session).filter(|session| !session.is_empty());
+        let id = Some(last_event_id);
+        let exchange = server
+            .get(session, self.revision, id, server.limits())
+            .await?;
+        match server.answered(exchange).await? {
+            Answered::Stream(stream) => Ok(stream),
+            Answered::Message(_) | Answered::Accepted => {
+                Err(Problem::Invalid("it cannot resume the stream".to_owned()))
+            }
+        }
+    }
+
+    /// Handles one message, or several in one.
+    async fn batch(&mut self, text: &Bytes) -> Result<Next, Problem> {
+        if !scan::is_batch(text) {
+            return self.message(text.clone()).await;
+        }
+        const MESSAGES_MAX: usize = 1024;
+        let spans =
+            scan::batch(text, MESSAGES_MAX).map_err(|error| Problem::Invalid(error.to_string()))?;
+        for span in spans {
+            if let Next::Done = self.message(text.slice(span.range())).await? {
+                return Ok(Next::Done);
+            }
+        }
+        Ok(Next::More)
+    }
+
+    async fn message(&mut self, message: Bytes) -> Result<Next, Problem> {
+        let parts = Message::scan(&message)
+            .map_err(|refused| Problem::Invalid(refused.error.to_string()))?;
+        match parts.kind {
+            Kind::Result | Kind::Error => {
+                self.respond(message, &parts).await;
+                return Ok(Next::Done);
+            }
+            Kind::Request => self.request(message, &parts).await,
+            Kind::Notification if parts.method == Some(Method::Progress) => {
+                let restored = match self.number {
+                    None => Some(message),
+                    Some(_) => self.original.restore_token(message, parts.progress_token),
+                };
+                if let Some(message) = restored {
+                    let _ = self.out.send(Event::Notification(message)).await;
+                }
+            }
+            Kind::Notification => match mux::outside(message, &parts) {
+                Some(Outside::Log(message) | Outside::Other(message)) => {
+                    let _ = self.out.send(Event::Notification(message)).await;
+                }
+                Some(outside) => self.server.outside(outside),
+                None => {}
+            },
+        }
+        Ok(Next::More)
+    }
+
+    /// Hands the answer over with the client's id: one post has one answer, whatever id it has.
+    async fn respond(&self, message: Bytes, parts: &Message) {
+        let mut outcome = outcome(message, parts);
+        outcome.message = if parts.id.is_some() {
+            self.original.restore_id(outcome.message, parts.id)
+        } else {
+            self.original.add_id(&outcome.message)
+        };
+        let _ = self.out.send(Event::Response(outcome)).await;
+    }
+
+    /// A request of the server on the call's stream (legacy only).
+    async fn request(&self, message: Bytes, parts: &Message) {
+        let id = rewrite::slice(&message, parts.id);
+        if parts.method == Some(Method::Ping) {
+            return spawn(self.aside(ready(requests::pong(&id))));
+        }
+        if !self.caller.can(parts.method) {
+            let refusal = requests::refusal(&id, -32601, "the client does not offer this");
+            return spawn(self.aside(ready(refusal)));
+        }
+        let (sender, mut answered) = bounded(1);
+        let declined = requests::refusal(&id, -32603, "the client did not answer");
+        let answer = Answer { id, sender };
+        // If the client is gone, so is the sender, and the server hears that it was declined.
+        let _ = self.out.send(Event::Request { message, answer }).await;
+        spawn(self.aside(async move { answered.recv().await.unwrap_or(declined) }));
+    }
+
+    /// Posts a message, once it is there, within the call's session.
+    fn aside(
+        &self,
+        body: impl Future<Output = Bytes> + 'static,
+    ) -> impl Future<Output = ()> + 'static {
+        let (server, session) = (Rc::clone(&self.server), Arc::clone(&self.session));
+        let revision = self.revision;
+        async move {
+            let body = body.await;
+            server.post_aside(&body, &session, revision).await;
+        }
+    }
+
+    /// Tells a legacy server that nobody waits any more. A modern one sees the stream close.
+    fn cancel(&self, reason: &str) {
+        if !self.was_sent || self.caller.era == Era::Modern {
+            return;
+        }
+        let digits = self.number.map(|number| number.to_string());
+        let id = match &digits {
+            Some(digits) => digits.as_bytes(),
+            None => self.call.parts.id.of(&self.call.message),
+        };
+        let body = requests::cancelled(id, reason).into();
+        spawn(self.aside(ready(body)));
+    }
+}
+
+impl HttpServer {
+    /// Passes on what a server says outside any call.
+    pub(crate) fn outside(&self, outside: Outside) {
+        match outside {
+            Outside::ListChanged(method) => {
+                let note = Note::ListChanged(self.id, method);
+                self.shard.wires.tell_owner(self.id, note);
+            }
+            Outside::ResourceUpdated { uri, message } => {
+                self.shard.tell_all(&ServerEvent::ResourceUpdated {
+                    server: self.id,
+                    uri,
+                    message,
+                });
+            }
+            Outside::Log(_) | Outside::Other(_) => {}
+        }
+    }
+}
+
+/// The number that a response answers, if it is a response to one of ours.
+pub(super) fn response_id(message: &Bytes) -> Option<u64> {
+    let parts = Message::scan(message).ok()?;
+    matches!(parts.kind, Kind::Result | Kind::Error)
+        .then(|| mux::number(parts.id.of(message)))
+        .flatten()
+}

@@ -1,0 +1,367 @@
+//! The servers of one shard: a link to each for the front, and the task that reads what other
+//! shards have to say.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::http::HttpServer;
+use super::owner::Owner;
+use super::relay::follow;
+use super::route::Route;
+use super::shard::Shard;
+use super::wire::{Caller, Events, Note, SentCall};
+use crate::base::channel::{Sender, bounded};
+use crate::config::{McpServer, McpTarget};
+use crate::handler::mcp::link::{
+    Call, Client, Event, Fault, Link, LogLevel, Reply, ServerId, SessionKey,
+};
+use crate::mcp::revision::Era;
+use crate::net::timer::{Either, race, within};
+use crate::net::{sleep, spawn};
+
+/// Events of a call that may wait for its client; beyond it the server waits.
+const EVENTS_MAX: usize = 16;
+/// How often channels are looked over.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// All configured servers as one shard sees them.
+pub struct Servers {
+    links: Vec<Rc<ServerLink>>,
+    owners: BTreeMap<ServerId, Rc<Owner>>,
+    shard: Rc<Shard>,
+}
+
+/// One server as one shard sees it.
+struct ServerLink {
+    id: ServerId,
+    config: Arc<McpServer>,
+    shard: Rc<Shard>,
+    http: Option<Rc<HttpServer>>,
+    route: RefCell<Option<Arc<Route>>>,
+    /// Calls that wait for the first word about the server.
+    waiting: RefCell<Vec<Sender<()>>>,
+    /// How many clients of this shard watch a resource.
+    watches: RefCell<HashMap<Box<str>, usize>>,
+    /// Why the server can never be reached, if so.
+    unusable: Option<String>,
+}
+
+/// The front's handle of a server.
+struct Handle(Rc<ServerLink>);
+
+impl Servers {
+    /// Starts this shard's part: reads the notes of other shards and looks after the servers
+    /// that are its own. Must run on the shard's thread. A server's id is its place in the list.
+    #[must_use]
+    pub fn start(shard: Shard, servers: &[McpServer]) -> Rc<Self> {
+        let shard = Rc::new(shard);
+        let links = servers
+            .iter()
+            .zip(0u16..)
+            .map(|(config, id)| ServerLink::new(ServerId(id), config, &shard))
+            .map(Rc::new)
+            .collect::<Vec<_>>();
+        let mut owners = BTreeMap::new();
+        for link in &links {
+            if shard.wires.owner(link.id) != shard.wires.own {
+                continue;
+            }
+            let (owner, bell) = Owner::new(
+                link.id,
+                Rc::clone(&shard),
+                Arc::clone(&link.config),
+                link.http.clone(),
+            );
+            match &link.unusable {
+                None => spawn(Rc::clone(&owner).run(bell)),
+                Some(reason) => {
+                    let (owner, reason) = (Rc::clone(&owner), reason.clone());
+                    spawn(async move { owner.never(&reason).await });
+                }
+            }
+            owners.insert(link.id, owner);
+        }
+        let servers = Rc::new(Self {
+            links,
+            owners,
+            shard,
+        });
+        spawn(Rc::clone(&servers).serve());
+        servers
+    }
+
+    /// A link to each server, in the order of their ids.
+    #[must_use]
+    pub fn links(&self) -> Vec<Rc<dyn Link>> {
+        self.links
+            .iter()
+            .map(|link| Rc::new(Handle(Rc::clone(link))) as Rc<dyn Link>)
+            .collect()
+    }
+
+    /// Ends children and sessions; to be called when the shard drains.
+    pub async fn stop(&self) {
+        for owner in self.owners.values() {
+            owner.stop().await;
+        }
+        for link in &self.links {
+            if let Some(http) = &link.http {
+                http.end_all().await;
+            }
+        }
+    }
+
+    async fn serve(self: Rc<Self>) {
+        let own = self.shard.wires.own;
+        for shard in 0..self.shard.wires.shards() {
+            if shard != own {
+                self.shard.wires.tell(shard, Note::Hello);
+            }
+        }
+        let mut tick = Box::pin(sleep(SWEEP_INTERVAL));
+        loop {
+            match race(self.shard.wires.inbox.recv(), &mut tick).await {
+                Either::First(Ok(note)) => self.note(note),
+                Either::First(Err(_)) => return,
+                Either::Second(()) => {
+                    self.owners.values().for_each(|owner| owner.hub.sweep());
+                    tick = Box::pin(sleep(SWEEP_INTERVAL));
+                }
+            }
+        }
+    }
+
+    fn note(&self, note: Note) {
+        match note {
+            Note::Call(id, call) => match self.owners.get(&id) {
+                Some(owner) => owner.hub.call(*call),
+                None => drop(call),
+            },
+            Note::Cancel(id, ticket) => self.owned(id, |owner| owner.hub.cancel(ticket)),
+            Note::Answer {
+                server,
+                channel,
+                message,
+            } => self.owned(server, |owner| owner.hub.answer(channel, &message)),
+            Note::Watch {
+                server,
+                shard,
+                uri,
+                watching,
+            } => self.owned(server, |owner| owner.watch(shard, uri, watching)),
+            Note::Session {
+                server,
+                key,
+                caller,
+                stale,
+                reply,
+            } => {
+                if let Some(http) = self.link(server).and_then(|link| link.http.as_ref()) {
+                    http.make_for(key, *caller, stale.as_deref(), reply);
+                }
+            }
+            Note::LogLevel(id, session, level) => {
+                self.owned(id, |owner| owner.hub.set_level(session, level));
+            }
+            Note::EndSession(id, session) => {
+                self.owned(id, |owner| owner.hub.end_session(session));
+            }
+            Note::Route(route) => {
+                if let Some(link) = self.link(route.state.id) {
+                    link.learn(route);
+                }
+            }
+            Note::Hello => {
+                for owner in self.owners.values() {
+                    let owner = Rc::clone(owner);
+                    spawn(async move { owner.announce().await });
+                }
+            }
+            Note::ListChanged(id, method) => self.owned(id, |owner| owner.list_changed(method)),
+            Note::Relist(id, reply) => self.owned(id, |owner| owner.relist(reply)),
+            Note::Trouble(id) => self.owned(id, |owner| owner.check_soon()),
+        }
+    }
+
+    fn link(&self, id: ServerId) -> Option<&Rc<ServerLink>> {
+        self.links.get(usize::from(id.0))
+    }
+
+    fn owned(&self, id: ServerId, act: impl FnOnce(&Rc<Owner>)) {
+        if let Some(owner) = self.owners.get(&id) {
+            act(owner);
+        }
+    }
+}
+
+impl ServerLink {
+    fn new(id: ServerId, config: &McpServer, shard: &Rc<Shard>) -> Self {
+        let config = Arc::new(config.clone());
+        let (mut http, mut unusable) = (None, None);
+        if let McpTarget::Http { url, headers, .. } = &config.target {
+            match HttpServer::new(id, Arc::clone(&config), url, headers, Rc::clone(shard)) {
+                Ok(server) => http = Some(Rc::new(server)),
+                Err(error) => unusable = Some(error.to_string()),
+            }
+        }
+        Self {
+            id,
+            config,
+            shard: Rc::clone(shard),
+            http,
+            route: RefCell::new(None),
+            waiting: RefCell::default(),
+            watches: RefCell::default(),
+            unusable,
+        }
+    }
+
+    fn learn(&self, route: Arc<Route>) {
+        let is_news = route.is_probed() || route.down().is_some();
+        self.route.replace(Some(route));
+        if is_news {
+            self.waiting.take();
+        }
+    }
+
+    async fn call(self: Rc<Self>, call: Call, out: Sender<Event>) {
+        let Some(http) = &self.http else {
+            return self.call_owner(call, out).await;
+        };
+        let route = match self.route(&out).await {
+            Ok(Some(route)) => route,
+            Ok(None) => return,
+            Err(fault) => {
+                let _ = out.try_send(Event::Failed(fault));
+                return;
+            }
+        };
+        let era = call.client.revision.era();
+        if !route.speaks(era) {
+            let newest = route.state.revisions.iter().max();
+            let fault = Fault::Era {
+                server: Arc::clone(&self.config.name),
+                server_revision: newest.map_or("no known revision", |r| r.as_str()),
+                client_revision: call.client.revision.as_str(),
+            };
+            let _ = out.try_send(Event::Failed(fault));
+            return;
+        }
+        let is_channel = route.legacy.is_some_and(|legacy| legacy.is_channel);
+        if era == Era::Legacy && is_channel {
+            return self.call_owner(call, out).await;
+        }
+        Rc::clone(http).call(call, route, out).await;
+    }
+
+    /// What is known of the server, waiting for the first probe. `None` if the client went
+    /// away meanwhile.
+    async fn route(&self, out: &Sender<Event>) -> Result<Option<Arc<Route>>, Fault> {
+        let limit = self.config.timeouts.connect;
+        let known = || {
+            let route = self.route.borrow().clone()?;
+            (route.is_probed() || route.down().is_some()).then_some(route)
+        };
+        if known().is_none() {
+            let (sender, mut told) = bounded(1);
+            self.waiting.borrow_mut().push(sender);
+            let waited = race(out.closed(), within(limit, told.recv())).await;
+            if matches!(waited, Either::First(())) {
+                return Ok(None);
+            }
+        }
+        let unavailable = |reason: String| Fault::Unavailable {
+            server: Arc::clone(&self.config.name),
+            reason,
+        };
+        match known() {
+            Some(route) if route.is_probed() => Ok(Some(route)),
+            Some(route) => Err(unavailable(route.down().unwrap_or_default().to_owned())),
+            None => Err(unavailable("it has not answered yet".to_owned())),
+        }
+    }
+
+    /// Makes a call over a channel that the owner holds.
+    async fn call_owner(&self, call: Call, out: Sender<Event>) {
+        let (events, heard) = Events::queue();
+        let ticket = self.shard.ticket();
+        let sent = SentCall {
+            ticket,
+            caller: Caller::of(&call),
+            message: call.message,
+            parts: call.parts,
+            events,
+        };
+        let note = Note::Call(self.id, Box::new(sent));
+        if !self.shard.wires.tell_owner(self.id, note) {
+            let fault = Fault::Overloaded {
+                server: Arc::clone(&self.config.name),
+                reason: "the shard that owns it does not keep up".to_owned(),
+            };
+            let _ = out.try_send(Event::Failed(fault));
+            return;
+        }
+        follow(&self.shard, &self.config, (self.id, ticket), heard, out).await;
+    }
+}
+
+impl Link for Handle {
+    fn call(&self, call: Call) -> Reply {
+        let (sender, receiver) = bounded(EVENTS_MAX);
+        spawn(Rc::clone(&self.0).call(call, sender));
+        Reply::Stream(receiver)
+    }
+
+    fn watch(&self, _client: &Rc<Client>, uri: &str, watching: bool) {
+        let link = &self.0;
+        let mut watches = link.watches.borrow_mut();
+        let count = watches.entry(uri.into()).or_insert(0);
+        let was_watched = *count > 0;
+        *count = if watching {
+            *count + 1
+        } else {
+            count.saturating_sub(1)
+        };
+        let is_watched = *count > 0;
+        if !is_watched {
+            watches.remove(uri);
+        }
+        if is_watched != was_watched {
+            let note = Note::Watch {
+                server: link.id,
+                shard: link.shard.wires.own,
+                uri: uri.into(),
+                watching: is_watched,
+            };
+            link.shard.wires.tell_owner(link.id, note);
+        }
+    }
+
+    fn set_log_level(&self, client: &Rc<Client>, level: LogLevel) {
+        let link = &self.0;
+        let route = link.route.borrow().clone();
+        let legacy = route.and_then(|route| route.legacy);
+        if let (Some(http), Some(legacy)) = (&link.http, legacy)
+            && !legacy.is_channel
+        {
+            http.change_level(client, legacy.revision, level);
+            return;
+        }
+        let note = Note::LogLevel(link.id, client.session, level);
+        link.shard.wires.tell_owner(link.id, note);
+    }
+
+    fn end_session(&self, session: SessionKey) {
+        let link = &self.0;
+        match &link.http {
+            Some(http) => http.end_session(session),
+            None => {
+                let note = Note::EndSession(link.id, session);
+                link.shard.wires.tell_owner(link.id, note);
+            }
+        }
+    }
+}

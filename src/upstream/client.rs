@@ -1,0 +1,415 @@
+//! Requests to one origin over kept-open connections. One client per shard and origin.
+//!
+//! A request goes out on an idle connection that was just seen alive, or on a new one. If a
+//! reused connection turns out to be dead before one byte of the answer, the request is sent
+//! once more on a new connection, but only where that cannot do anything twice: the request is
+//! marked repeatable (lists, reads, probes), or nothing of it had been handed to the kernel.
+//! Otherwise the caller is told that the call may have run.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use super::endpoint::Origin;
+use super::exchange::Exchange;
+use crate::base::clock;
+use crate::http::h1::{self, BodyKind, ClientConn, RequestLine};
+use crate::http::{HeaderList, Known, ResponseHead};
+use crate::net::buffers::Buffers;
+use crate::net::connect::connect_any;
+use crate::net::resolve::Resolver;
+use crate::net::timer::within;
+use crate::net::tls::TlsConnector;
+use crate::net::{Stream, spawn, timer};
+
+/// Idle connections kept.
+const IDLE_MAX: usize = 64;
+/// How long an idle connection is kept if the server does not say how long it keeps it. Node
+/// and uvicorn close theirs after 5 s without a word.
+const IDLE_AGE: Duration = Duration::from_secs(4);
+/// The most that a server's `Keep-Alive: timeout=` is believed.
+const IDLE_AGE_MAX: Duration = Duration::from_secs(60);
+/// A body up to this size is written together with its head in one piece.
+const JOINED_BODY_MAX: usize = 16 * 1024;
+
+/// What connections are made of and from.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// For `https`.
+    pub tls: TlsConnector,
+    /// For names.
+    pub resolver: Resolver,
+    /// The shard's buffers.
+    pub buffers: Buffers,
+}
+
+/// One request. Host, framing and the client's own fields are added.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// Path and query.
+    pub target: &'a str,
+    /// Fields beyond the client's own; values without CR, LF or NUL.
+    pub headers: &'a [(&'a str, &'a [u8])],
+    /// The content; empty for none.
+    pub body: &'a [u8],
+    /// Whether doing it twice is harmless.
+    pub repeatable: bool,
+}
+
+/// How long each step may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// To look the name up and connect, TLS included.
+    pub connect: Duration,
+    /// From the request to the head of the response.
+    pub first_byte: Duration,
+    /// Between two pieces of the body.
+    pub idle: Duration,
+}
+
+/// Why there is no (whole) response.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection: name, address or TLS.
+    #[error("{0}")]
+    Connect(String),
+    /// A limit ran out.
+    #[error("no {what} within {} s", .limit.as_secs_f32())]
+    TimedOut {
+        /// What was waited for.
+        what: &'static str,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The connection closed before the response began.
+    #[error("the connection closed before an answer; the request may have been carried out")]
+    Unanswered,
+    /// The connection broke within the response.
+    #[error("the connection broke: {0}")]
+    Broken(std::io::Error),
+    /// The response is not HTTP.
+    #[error("the answer is not HTTP: {0}")]
+    Http(#[from] h1::Error),
+    /// The content is larger than allowed.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// The connections of one shard to one origin.
+#[derive(Debug)]
+pub struct Client {
+    origin: Origin,
+    /// Host and the fields sent with every request.
+    own: HeaderList,
+    parts: Parts,
+    idle: RefCell<Idle>,
+}
+
+#[derive(Debug, Default)]
+struct Idle {
+    /// The most recently used last.
+    connections: Vec<Connection>,
+    /// Whether a task looks for expired ones.
+    is_swept: bool,
+}
+
+/// A connection and where it is in its exchange.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    pub(super) machine: ClientConn,
+    pub(super) head: ResponseHead,
+    /// Received bytes; those before `start` are used up.
+    pub(super) input: Vec<u8>,
+    pub(super) start: usize,
+    idle_age_max: Duration,
+    expires: Instant,
+}
+
+impl Client {
+    /// A client without connections. `headers` are sent with every request; of names that HTTP
+    /// itself governs only `Host` counts.
+    #[must_use]
+    pub fn new(origin: Origin, headers: &[(String, String)], parts: Parts) -> Rc<Self> {
+        let mut own = HeaderList::new();
+        let host = headers
+            .iter()
+            .find(|(name, _)| Known::of(name.as_bytes()) == Known::Host);
+        let authority = host.map_or_else(|| origin.authority(), |(_, value)| value.clone());
+        own.push_known(Known::Host, authority.as_bytes());
+        for (name, value) in headers {
+            if Known::of(name.as_bytes()) != Known::Host {
+                // The configuration has checked them; one that cannot be sent is left out.
+                let _ = own.try_push(name.as_bytes(), value.as_bytes());
+            }
+        }
+        if !own.contains(Known::UserAgent) {
+            let agent = concat!("ringway/", env!("CARGO_PKG_VERSION"));
+            own.push_known(Known::UserAgent, agent.as_bytes());
+        }
+        Rc::new(Self {
+            origin,
+            own,
+            parts,
+            idle: RefCell::default(),
+        })
+    }
+
+    /// Sends a request and waits for the head of the response. Dropping the future, or the
+    /// exchange before its end, closes the connection.
+    ///
+    /// # Errors
+    /// Why there is no response; see [`Error`].
+    pub async fn send(
+        self: &Rc<Self>,
+        request: Request<'_>,
+        limits: Limits,
+    ) -> Result<Exchange, Error> {
+        if let Some(connection) = self.take_idle().await {
+            match self.try_on(connection, request, limits).await {
+                Ok(exchange) => return Ok(exchange),
+                Err(Attempt::Dead { untouched }) if untouched || request.repeatable => {
+                    // Its siblings are most likely as dead.
+                    self.idle.borrow_mut().connections.clear();
+                }
+                Err(attempt) => return Err(attempt.into()),
+            }
+        }
+        let connection = self.connect(limits.connect).await?;
+        Ok(self.try_on(connection, request, limits).await?)
+    }
+
+    /// Closes what is idle.
+    pub fn close_idle(&self) {
+        self.idle.borrow_mut().connections.clear();
+    }
+
+    /// An idle connection that is alive, the most recently used first.
+    async fn take_idle(&self) -> Option<Connection> {
+        loop {
+            let mut connection = self.idle.borrow_mut().connections.pop()?;
+            if connection.expires > clock::mono() && is_alive(&mut connection.stream).await {
+                return Some(connection);
+            }
+        }
+    }
+
+    async fn connect(&self, limit: Duration) -> Result<Connection, Error> {
+        let started = clock::mono();
+        let left = |started: Instant| limit.saturating_sub(clock::mono() - started);
+        let timed_out = Error::TimedOut {
+            what: "connection",
+            limit,
+        };
+        let origin = &self.origin;
+        let resolving = self.parts.resolver.resolve(&origin.host, origin.port);
+        let addresses = match within(limit, resolving).await {
+            Ok(found) => found.map_err(|error| Error::Connect(error.to_string()))?,
+            Err(timer::Elapsed) => return Err(timed_out),
+        };
+        let plain = match connect_any(&addresses, left(started)).await {
+            Ok(plain) => plain,
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Err(timed_out),
+            Err(error) => {
+                let to = origin.authority();
+                return Err(Error::Connect(format!("cannot connect to {to}: {error}")));
+            }
+        };
+        let stream = if origin.is_tls {
+            let shaking = self.parts.tls.connect(&origin.host, plain);
+            match within(left(started), shaking).await {
+                Ok(Ok(tls)) => Stream::Tls(Box::new(tls)),
+                Ok(Err(error)) => return Err(Error::Connect(error.to_string())),
+                Err(timer::Elapsed) => return Err(timed_out),
+            }
+        } else {
+            Stream::Tcp(plain)
+        };
+        Ok(Connection {
+            stream,
+            machine: ClientConn::new(h1::Limits::default()),
+            head: ResponseHead::default(),
+            input: Vec::new(),
+            start: 0,
+            idle_age_max: IDLE_AGE,
+            expires: started,
+        })
+    }
+
+    async fn try_on(
+        self: &Rc<Self>,
+        mut connection: Connection,
+        request: Request<'_>,
+        limits: Limits,
+    ) -> Result<Exchange, Attempt> {
+        let mut out = self.parts.buffers.small();
+        self.write_head(&mut connection.machine, request, &mut out);
+        let written = within(limits.idle, async {
+            if request.body.len() <= JOINED_BODY_MAX {
+                out.extend_from_slice(request.body);
+                connection.stream.write_all(&out).await
+            } else {
+                let parts = [out.as_slice(), request.body];
+                connection.stream.write_all_vectored(&parts).await
+            }
+        })
+        .await;
+        self.parts.buffers.give_back(out);
+        match written {
+            Ok(Ok(())) => {}
+            // The server may have answered (413, 401) before it had read everything.
+            Ok(Err(_)) if connection.stream_has_input().await => {}
+            Ok(Err(_)) => return Err(Attempt::Dead { untouched: false }),
+            Err(timer::Elapsed) => {
+                return Err(Attempt::Failed(Error::TimedOut {
+                    what: "room to send the request",
+                    limit: limits.idle,
+                }));
+            }
+        }
+        connection.input = self.parts.buffers.small();
+        connection.start = 0;
+        let mut exchange = Exchange::new(Rc::clone(self), connection, limits.idle);
+        match within(limits.first_byte, exchange.read_head()).await {
+            Ok(Ok(())) => Ok(exchange),
+            Ok(Err(Error::Unanswered)) => Err(Attempt::Dead { untouched: false }),
+            Ok(Err(error)) => Err(Attempt::Failed(error)),
+            Err(timer::Elapsed) => Err(Attempt::Failed(Error::TimedOut {
+                what: "answer",
+                limit: limits.first_byte,
+            })),
+        }
+    }
+
+    fn write_head(&self, machine: &mut ClientConn, request: Request<'_>, out: &mut Vec<u8>) {
+        let mut headers = self.own.clone();
+        for &(name, value) in request.headers {
+            headers.push(name.as_bytes(), value);
+        }
+        let line = RequestLine {
+            method: request.method,
+            target: request.target,
+        };
+        let body = match request.body.len() as u64 {
+            0 => BodyKind::None,
+            length => BodyKind::Length(length),
+        };
+        machine.request(line, &headers, body, out);
+    }
+
+    /// Takes a connection back whose exchange is over.
+    pub(super) fn put_back(self: &Rc<Self>, mut connection: Connection) {
+        if !connection.machine.finish(true) || connection.start < connection.input.len() {
+            return self.discard(connection);
+        }
+        if let Some(age) = announced_age(&connection.head) {
+            connection.idle_age_max = age;
+        }
+        connection.expires = clock::mono() + connection.idle_age_max;
+        self.parts
+            .buffers
+            .give_back(std::mem::take(&mut connection.input));
+        connection.start = 0;
+        let mut idle = self.idle.borrow_mut();
+        if idle.connections.len() < IDLE_MAX {
+            idle.connections.push(connection);
+        }
+        if !idle.is_swept {
+            idle.is_swept = true;
+            spawn(Rc::clone(self).sweep());
+        }
+    }
+
+    /// Closes a connection and keeps its buffer.
+    pub(super) fn discard(&self, mut connection: Connection) {
+        self.parts
+            .buffers
+            .give_back(std::mem::take(&mut connection.input));
+    }
+
+    /// Closes idle connections as they expire, until there are none.
+    async fn sweep(self: Rc<Self>) {
+        loop {
+            let now = clock::mono();
+            let next = {
+                let mut idle = self.idle.borrow_mut();
+                idle.connections
+                    .retain(|connection| connection.expires > now);
+                let next = idle.connections.iter().map(|c| c.expires).min();
+                idle.is_swept = next.is_some();
+                next
+            };
+            match next {
+                Some(next) => timer::sleep(next.duration_since(now)).await,
+                None => return,
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Whether something can be read at once.
+    async fn stream_has_input(&mut self) -> bool {
+        matches!(poll_once(self.stream.readable()).await, Some(Ok(())))
+    }
+}
+
+/// How an attempt on one connection went wrong.
+enum Attempt {
+    /// The connection died before it answered. `untouched`: nothing of the request was sent.
+    Dead {
+        untouched: bool,
+    },
+    Failed(Error),
+}
+
+impl From<Attempt> for Error {
+    fn from(attempt: Attempt) -> Self {
+        match attempt {
+            Attempt::Dead { .. } => Self::Unanswered,
+            Attempt::Failed(error) => error,
+        }
+    }
+}
+
+/// Whether an idle connection is still open. One that has something to read is not: either it
+/// is closed, or the server spoke unasked.
+async fn is_alive(stream: &mut Stream) -> bool {
+    match stream {
+        Stream::Tcp(plain) | Stream::Unix(plain) => {
+            let mut byte = Vec::with_capacity(1);
+            plain
+                .try_read(&mut byte)
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+        }
+        // Session tickets may wait there, so the TLS layer has to look.
+        Stream::Tls(_) => poll_once(stream.readable()).await.is_none(),
+    }
+}
+
+async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = core::pin::pin!(future);
+    poll_fn(|cx| {
+        Poll::Ready(match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+/// What `Keep-Alive: timeout=` says, less a second for the way.
+fn announced_age(head: &ResponseHead) -> Option<Duration> {
+    let value = head.headers.get_str(Known::KeepAlive)?;
+    let seconds = value
+        .split(',')
+        .find_map(|part| part.trim().strip_prefix("timeout="))?
+        .parse()
+        .ok()?;
+    let age = Duration::from_secs(seconds).saturating_sub(Duration::from_secs(1));
+    Some(age.min(IDLE_AGE_MAX))
+}

@@ -1,0 +1,227 @@
+//! One request's response: its head, then its content as it comes. Read to the end it gives the
+//! connection back; dropped earlier it closes it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::client::{Client, Connection, Error};
+use crate::http::h1::{BodyKind, ClientEvent};
+use crate::http::{HeaderList, Known};
+use crate::net::timer::{self, within};
+
+/// What a read asks for at least.
+const READ_BYTES: usize = 8 * 1024;
+/// What a read asks for while a large body comes in.
+const READ_BYTES_LARGE: usize = 64 * 1024;
+/// Memory set aside ahead because of an announced length; beyond it a body earns its memory.
+const AHEAD_BYTES_MAX: usize = 1024 * 1024;
+
+/// A response whose head has come.
+#[derive(Debug)]
+pub struct Exchange {
+    client: Rc<Client>,
+    /// `None` once the content has been read to its end.
+    connection: Option<Connection>,
+    status: u16,
+    headers: HeaderList,
+    body: BodyKind,
+    idle: Duration,
+    /// What the next call gives up first: the caller has had those bytes.
+    lent: usize,
+    read_bytes: usize,
+}
+
+impl Exchange {
+    pub(super) fn new(client: Rc<Client>, connection: Connection, idle: Duration) -> Self {
+        Self {
+            client,
+            connection: Some(connection),
+            status: 0,
+            headers: HeaderList::new(),
+            body: BodyKind::None,
+            idle,
+            lent: 0,
+            read_bytes: READ_BYTES,
+        }
+    }
+
+    /// The status code.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The fields of the head.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderList {
+        &self.headers
+    }
+
+    /// The media type, without parameters, in lower case.
+    #[must_use]
+    pub fn media_type(&self) -> String {
+        let value = self.headers.get_str(Known::ContentType).unwrap_or("");
+        let essence = value.split(';').next().unwrap_or("");
+        essence.trim().to_ascii_lowercase()
+    }
+
+    pub(super) async fn read_head(&mut self) -> Result<(), Error> {
+        loop {
+            let Some(connection) = &mut self.connection else {
+                return Ok(());
+            };
+            let input = connection.input.get(connection.start..).unwrap_or_default();
+            match connection.machine.poll(input, &mut connection.head)? {
+                ClientEvent::Interim { consumed, .. } => connection.start += consumed,
+                ClientEvent::Response { consumed, body } => {
+                    connection.start += consumed;
+                    self.status = connection.head.status;
+                    self.headers = connection.head.headers.clone();
+                    self.body = body;
+                    if body == BodyKind::None {
+                        self.finish();
+                    }
+                    return Ok(());
+                }
+                ClientEvent::NeedMore { consumed } => {
+                    connection.start += consumed;
+                    match connection.fill(READ_BYTES).await {
+                        Ok(0) | Err(_) if connection.machine.is_unanswered() => {
+                            return Err(Error::Unanswered);
+                        }
+                        Ok(0) => connection.machine.end_of_input()?,
+                        Ok(_) => {}
+                        Err(error) => return Err(Error::Broken(error)),
+                    }
+                }
+                // A machine that waits for a head reports neither.
+                ClientEvent::Body { .. } | ClientEvent::End { .. } => return Ok(()),
+            }
+        }
+    }
+
+    /// The next piece of the content; `None` after the last. The wait is bounded by the idle
+    /// limit.
+    ///
+    /// # Errors
+    /// The connection broke, the framing is wrong, or the limit ran out.
+    pub async fn piece(&mut self) -> Result<Option<&[u8]>, Error> {
+        let idle = self.idle;
+        let range = match within(idle, self.next_span()).await {
+            Ok(found) => found?,
+            Err(timer::Elapsed) => {
+                return Err(Error::TimedOut {
+                    what: "more of the answer",
+                    limit: idle,
+                });
+            }
+        };
+        let Some(range) = range else {
+            return Ok(None);
+        };
+        let connection = self.connection.as_ref();
+        Ok(connection.and_then(|connection| connection.input.get(range)))
+    }
+
+    /// The whole content.
+    ///
+    /// # Errors
+    /// As [`piece`](Self::piece), and [`Error::TooLarge`].
+    pub async fn whole(mut self, bytes_max: usize) -> Result<Bytes, Error> {
+        let announced = match self.body {
+            BodyKind::None => return Ok(Bytes::new()),
+            BodyKind::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
+            BodyKind::Chunked | BodyKind::UntilClose => 0,
+        };
+        if announced > bytes_max {
+            return Err(Error::TooLarge(bytes_max));
+        }
+        if announced > READ_BYTES {
+            self.read_bytes = READ_BYTES_LARGE;
+        }
+        let mut whole = Vec::with_capacity(announced.min(AHEAD_BYTES_MAX));
+        while let Some(piece) = self.piece().await? {
+            if piece.len() > bytes_max - whole.len() {
+                return Err(Error::TooLarge(bytes_max));
+            }
+            whole.extend_from_slice(piece);
+            if whole.len() > READ_BYTES {
+                self.read_bytes = READ_BYTES_LARGE;
+            }
+        }
+        Ok(whole.into())
+    }
+
+    /// Where the next piece is in the connection's input.
+    async fn next_span(&mut self) -> Result<Option<core::ops::Range<usize>>, Error> {
+        loop {
+            let lent = core::mem::take(&mut self.lent);
+            let Some(connection) = &mut self.connection else {
+                return Ok(None);
+            };
+            connection.start += lent;
+            let start = connection.start;
+            let input = connection.input.get(start..).unwrap_or_default();
+            match connection.machine.poll(input, &mut connection.head)? {
+                ClientEvent::Body { span, consumed } => {
+                    self.lent = consumed;
+                    return Ok(Some(start + span.start..start + span.end));
+                }
+                ClientEvent::End { consumed } => {
+                    connection.start += consumed;
+                    self.finish();
+                    return Ok(None);
+                }
+                ClientEvent::NeedMore { consumed } => {
+                    connection.start += consumed;
+                    match connection.fill(self.read_bytes).await {
+                        Ok(0) => {
+                            connection.machine.end_of_input()?;
+                            self.finish();
+                            return Ok(None);
+                        }
+                        Ok(_) => {}
+                        Err(error) => return Err(Error::Broken(error)),
+                    }
+                }
+                // The head has been read; nothing of the kind can follow.
+                ClientEvent::Interim { .. } | ClientEvent::Response { .. } => return Ok(None),
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.client.put_back(connection);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.client.discard(connection);
+        }
+    }
+}
+
+impl Connection {
+    /// Reads once, with room for `wanted` bytes.
+    async fn fill(&mut self, wanted: usize) -> std::io::Result<usize> {
+        if self.start == self.input.len() {
+            self.input.clear();
+            self.start = 0;
+        } else if self.start > 0 && self.input.capacity() - self.input.len() < wanted {
+            self.input.drain(..self.start);
+            self.start = 0;
+        }
+        if self.input.capacity() - self.input.len() < wanted.min(READ_BYTES / 4)
+            || self.input.capacity() < wanted
+        {
+            self.input.reserve(wanted);
+        }
+        self.stream.read(&mut self.input).await
+    }
+}
