@@ -1,6 +1,6 @@
 """A newcomer's first minutes: the demo server of an unconfigured gateway, seen by the clients that people have:
-the official Python SDK of both generations, FastMCP's client, the MCP Inspector, and `ringway tools` and `call`.
-(The TypeScript SDK's clients are in js/.)"""
+the official Python SDK of both generations, FastMCP's client and the MCP Inspector. (The TypeScript SDK's clients
+are in js/, `ringway tools` and `call` in test_cli.py.)"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mcp.types import (
     Root,
     TextContent,
 )
-from support.gateway import BINARY, clean_env, wait_until
+from support.gateway import clean_env, wait_until
 from support.mcp import Legacy, Modern
 from support.servers import NODE, TESTS
 
@@ -252,37 +252,6 @@ def test_inspector(demo, era, tmp_path):
     assert inspect(*call)["content"][0]["text"] == "42"
     assert inspect("--method", "resources/list")["resources"]
     assert inspect("--method", "prompts/list")["prompts"]
-
-
-def ringway_cli(*args, code=0):
-    done = subprocess.run(
-        [str(BINARY), *args], capture_output=True, text=True, timeout=30, env=clean_env()
-    )
-    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-    return done.stdout if code == 0 else done.stderr
-
-
-def test_ringway_tools(demo):
-    text = ringway_cli("tools", demo.mcp_url)
-    assert any(line.split()[:1] == ["echo"] for line in text.splitlines()), text
-    listed = json.loads(ringway_cli("tools", demo.mcp_url, "--json"))
-    tools = listed["tools"] if isinstance(listed, dict) else listed
-    assert {"echo", "add"} <= {tool["name"] for tool in tools}
-
-
-def test_ringway_call(demo):
-    assert ringway_cli("call", demo.mcp_url, "add", '{"a":2,"b":40}').strip().startswith("42")
-    result = json.loads(ringway_cli("call", demo.mcp_url, "add", '{"a":2,"b":40}', "--json"))
-    assert result["content"][0]["text"] == "42"
-    assert "on purpose" in ringway_cli(
-        "call", demo.mcp_url, "fail", '{"message":"on purpose"}', code=1
-    )
-    assert "no-such-tool" in ringway_cli("call", demo.mcp_url, "no-such-tool", code=1)
-
-
-def test_ringway_call_without_a_gateway(tmp_path):
-    said = ringway_cli("call", "http://127.0.0.1:9/mcp", "echo", "{}", code=1)
-    assert "127.0.0.1:9" in said and len(said.splitlines()) <= 3
 
 
 def test_both_eras_see_the_same_tools(demo):
