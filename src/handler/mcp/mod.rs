@@ -10,7 +10,6 @@ mod about;
 mod asks;
 mod builtin_link;
 mod catalogue;
-pub mod demo;
 mod dispatch;
 mod endpoint;
 mod events;
