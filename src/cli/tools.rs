@@ -194,7 +194,7 @@ fn write_tool(tool: &Tool, terminal: &Terminal, text: &mut String) {
             about.push_str(&format!(", default {}", plain(&default)));
         }
         if let Some(description) = &field.description {
-            about.push_str("  ");
+            about.push_str(": ");
             about.push_str(&plain(description));
         }
         let indent = 4 + name_width + 2;

@@ -58,8 +58,12 @@ pub(super) fn load_with(
     let mut found = Findings::default();
     let mut files = Vec::new();
     let own = own_file(options, env, read_file, &mut found);
-    let folder = own.as_ref().and_then(|(path, _)| path.parent());
-    let folder = folder.unwrap_or(Path::new("")).to_owned();
+    let file = own
+        .as_ref()
+        .map_or(Path::new(DEFAULT_FILE), |(path, _)| path);
+    // Absolute, because children may start elsewhere.
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let folder = file.parent().unwrap_or(Path::new("")).to_owned();
     let mut root = Table::default();
     if let Some((path, text)) = own {
         let start = At::file(&path.display().to_string(), &text);

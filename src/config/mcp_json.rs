@@ -169,8 +169,9 @@ fn inputs(root: &Table) -> BTreeMap<String, String> {
 }
 
 /// The folder that the client would have open: the parent of `.vscode` and the like, else the
-/// file's own.
+/// file's own. Absolute, because children may start elsewhere.
 fn workspace(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().unwrap_or(Path::new("."));
     let is_hidden = folder
         .file_name()

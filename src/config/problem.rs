@@ -78,6 +78,21 @@ pub(super) struct Findings {
     pub(super) warnings: Vec<Problem>,
 }
 
+impl Findings {
+    /// Unknown keys of another program's file become warnings, one for each name: a field that
+    /// its author uses stands in every entry.
+    pub(super) fn excuse(&mut self, unknown: Vec<Problem>) {
+        let name = |problem: &Problem| problem.key.rsplit('.').next().map(str::to_owned);
+        for problem in unknown {
+            let is_known =
+                |known: &Problem| known.message == problem.message && name(known) == name(&problem);
+            if !self.warnings.iter().any(is_known) {
+                self.warnings.push(problem);
+            }
+        }
+    }
+}
+
 /// A file, a variable or a flag that values come from.
 #[derive(Debug)]
 pub(super) struct Source {

@@ -122,6 +122,9 @@ const PLANNED: &[&str] = &[
     "reset_timedout_connection",
 ];
 
+/// A longer list of known keys helps nobody.
+const LISTED_MAX: usize = 12;
+
 pub(super) fn unknown_key(entry: &Entry, key: &str, known: &[&str], found: &mut Findings) {
     let problem = if PLANNED.contains(&entry.key.as_str()) {
         Problem::new(
@@ -133,7 +136,10 @@ pub(super) fn unknown_key(entry: &Entry, key: &str, known: &[&str], found: &mut 
         let problem = Problem::new(&entry.at, key, "unknown key");
         match nearest(&entry.key, known.iter().copied()) {
             Some(name) => problem.hint(format!("did you mean `{name}`?")),
-            None => problem.hint(format!("known here: {}", known.join(", "))),
+            None if known.len() <= LISTED_MAX => {
+                problem.hint(format!("known here: {}", known.join(", ")))
+            }
+            None => problem,
         }
     };
     found.unknown.push(problem);

@@ -80,7 +80,7 @@ pub(super) fn read(
     if origin.is_ours {
         found.unknown.append(&mut own.unknown);
     } else {
-        found.warnings.append(&mut own.unknown);
+        found.excuse(own.unknown);
     }
     found.warnings.append(&mut own.warnings);
     match outcome {
@@ -121,7 +121,14 @@ fn read_table(
         return None;
     }
     let shown = shown(&table);
-    let raw = RawEntry::read_table(&table, path, found);
+    let mut typed = Findings::default();
+    let raw = RawEntry::read_table(&table, path, &mut typed);
+    found.unknown.append(&mut typed.unknown);
+    if origin.is_ours {
+        // Slips of the pen in our own file: as bad as an unknown key.
+        found.unknown.append(&mut typed.errors);
+    }
+    found.errors.append(&mut typed.errors);
     let target = target(&raw, &table, at, path, origin, found)?;
     if let Some(why) = loops::find(&target, origin.listeners) {
         found.errors.push(Problem::new(at, path, why));
@@ -178,9 +185,7 @@ fn target(
 ) -> Option<McpTarget> {
     let kind = kind(raw, path, found)?;
     match (&raw.command, &raw.url, kind) {
-        (_, Some(url), Kind::Any | Kind::Http | Kind::Sse) => {
-            http(raw, url, kind, &join(path, "url"), found)
-        }
+        (_, Some(url), Kind::Any | Kind::Http | Kind::Sse) => http(raw, url, kind, path, found),
         (Some(command), _, Kind::Any | Kind::Stdio) => stdio(raw, command, path, origin, found),
         (None, _, Kind::Stdio) => {
             let problem = Problem::new(at, path, "its type is stdio, but it has no `command`");
@@ -252,7 +257,7 @@ fn http(
     raw: &RawEntry,
     url: &Placed<String>,
     kind: Kind,
-    key: &str,
+    path: &str,
     found: &mut Findings,
 ) -> Option<McpTarget> {
     let text = url.value.trim();
@@ -260,7 +265,7 @@ fn http(
     let endpoint = match Endpoint::parse(&text) {
         Ok(endpoint) => endpoint,
         Err(error) => {
-            let problem = Problem::new(&url.at, key, error.to_string());
+            let problem = Problem::new(&url.at, &join(path, "url"), error.to_string());
             found.errors.push(match error {
                 UrlError::Scheme if text.starts_with("ws") => {
                     problem.hint("WebSocket is no transport of MCP; use the server's http URL")
@@ -276,7 +281,7 @@ fn http(
         match check_header(&name.value, &value.0) {
             Ok(()) => headers.push((name.value.clone(), value.0.clone())),
             Err(why) => {
-                let key = join("headers", &name.value);
+                let key = join(&join(path, "headers"), &name.value);
                 found.errors.push(Problem::new(&name.at, &key, why));
             }
         }
@@ -286,8 +291,8 @@ fn http(
         headers.push(("Authorization".to_owned(), basic));
     }
     // FastMCP's rule: a path that ends in /sse is the older transport.
-    let path = endpoint.target.split('?').next().unwrap_or_default();
-    let is_sse_path = path.trim_end_matches('/').ends_with("/sse");
+    let target = endpoint.target.split('?').next().unwrap_or_default();
+    let is_sse_path = target.trim_end_matches('/').ends_with("/sse");
     Some(McpTarget::Http {
         url: text,
         headers,

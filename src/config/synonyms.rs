@@ -44,11 +44,16 @@ enum Special {
 }
 
 /// Numbers from here on are milliseconds where clients disagree about the unit.
-const GUESS_MS_MIN: f64 = 1000.0;
+const GUESS_MS_MIN: f64 = 1_000.0;
+/// Numbers from here on nobody means as seconds.
+const GUESS_CERTAIN_MIN: f64 = 10_000.0;
 
 /// Fields that clients keep for themselves.
 const IGNORED: &[&str] = &[
     "$schema",
+    "panicifinvalid",
+    "logenabled",
+    "authtokens",
     "alwaysallow",
     "alwaysload",
     "approvalmode",
@@ -83,7 +88,6 @@ const IGNORED: &[&str] = &[
     "name",
     "note",
     "notes",
-    "note",
     "oauthresource",
     "repository",
     "required",
@@ -127,7 +131,9 @@ fn field(folded: &str) -> Field {
         }
         "tools" | "toolfilter" => Field::Is("tools"),
         "includetools" | "enabledtools" | "allowedtools" => Field::Tools("allow"),
-        "excludetools" | "disabledtools" | "disallowedtools" => Field::Tools("deny"),
+        "excludetools" | "excludedtools" | "disabledtools" | "disallowedtools" => {
+            Field::Tools("deny")
+        }
         "timeout" | "requesttimeout" | "tooltimeout" => Field::Duration("timeout", Unit::Guess),
         "tooltimeoutsec" | "timeoutsec" | "timeoutseconds" => {
             Field::Duration("timeout", Unit::Seconds)
@@ -175,6 +181,8 @@ fn collect(table: &Table, path: &str, out: &mut Table, found: &mut Findings) {
                 place(out, name, entry, &node);
             }
             Field::Ignored => {}
+            // Switched off, as in `"oauth": false`.
+            Field::Unsupported(_) if matches!(entry.node.value, Value::Bool(false)) => {}
             Field::Unsupported(so) => {
                 found
                     .warnings
@@ -388,14 +396,14 @@ fn duration(node: &Node, key: &str, unit: Unit, found: &mut Findings) -> Node {
     let (unit, guessed) = match unit {
         Unit::Seconds => ("s", false),
         Unit::Milliseconds => ("ms", false),
-        Unit::Guess if number >= GUESS_MS_MIN => ("ms", true),
-        Unit::Guess => ("s", number != 0.0),
+        Unit::Guess if number >= GUESS_MS_MIN => ("ms", number < GUESS_CERTAIN_MIN),
+        Unit::Guess => ("s", false),
     };
     if guessed {
         let problem = Problem::new(
             &node.at,
             key,
-            format!("{digits} is taken as {digits}{unit}; programs disagree about the unit"),
+            format!("{digits} is taken as {digits}{unit}, and could mean {digits}s"),
         );
         found.warnings.push(problem.hint(DURATION_HINT));
     }

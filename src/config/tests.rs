@@ -1,1 +1,644 @@
-//! Tests over whole files.
+//! Whole files: what they come to, and every message that a wrong one brings.
+//!
+//! `tests/fixtures/mcp-json` holds files in the shape of each MCP client, with what Ringway makes
+//! of them beside (`NAME.expected`).
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::env::variable_name;
+use super::load::{load_with, read_file};
+use super::raw::RawConfig;
+use super::read::Read as _;
+use super::*;
+
+const FIXTURES: &str = "tests/fixtures/mcp-json";
+
+fn environment(pairs: &[(&str, &str)]) -> Env {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+/// Loads a ringway.toml with that text.
+fn load_text(text: &str, env: &[(&str, &str)]) -> Result<Loaded, Vec<Problem>> {
+    load_flags(text, env, Flags::default())
+}
+
+fn load_flags(text: &str, env: &[(&str, &str)], flags: Flags) -> Result<Loaded, Vec<Problem>> {
+    let read = |path: &Path| match path.to_str() {
+        Some("ringway.toml") => Ok(text.to_owned()),
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    };
+    let options = Options {
+        flags,
+        ..Options::default()
+    };
+    load_with(&options, &environment(env), &read)
+}
+
+fn good(text: &str, env: &[(&str, &str)]) -> Config {
+    let loaded = load_text(text, env).unwrap_or_else(|problems| panic!("{}", lines(&problems)));
+    assert!(loaded.warnings.is_empty(), "{}", lines(&loaded.warnings));
+    loaded.config
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems
+        .iter()
+        .map(|problem| format!("{problem}\n"))
+        .collect()
+}
+
+fn problems(text: &str, env: &[(&str, &str)]) -> String {
+    lines(&load_text(text, env).unwrap_err())
+}
+
+fn load_mcp(paths: &[&str], env: &[(&str, &str)]) -> Result<Loaded, Vec<Problem>> {
+    let options = Options {
+        mcp: paths.iter().map(PathBuf::from).collect(),
+        ..Options::default()
+    };
+    load_with(&options, &environment(env), &read_file)
+}
+
+// Files of MCP clients.
+
+const CLIENT_ENV: &[(&str, &str)] = &[
+    ("HOME", "/home/joe"),
+    ("GITHUB_TOKEN", "ghp-1"),
+    ("API_KEY", "key-1"),
+    ("BRAVE_KEY", "brave-1"),
+    ("DB_URL", "db://1"),
+    ("INPUT_PERPLEXITY_KEY", "perplexity-1"),
+    ("INPUT_K", "input-1"),
+    ("FIGMA_TOKEN", "figma-1"),
+    ("FIGMA_ORG", "org-1"),
+];
+
+/// Everything that a file came to, secrets and all: the test's own output only.
+fn described(loaded: &Loaded) -> String {
+    let mut text = String::new();
+    for server in &loaded.config.mcp.servers {
+        let _ = writeln!(text, "server {}", server.name);
+        let _ = writeln!(text, "  shown {}", server.shown);
+        match &server.target {
+            McpTarget::Stdio {
+                command,
+                args,
+                env,
+                cwd,
+            } => {
+                let _ = writeln!(text, "  run {command:?} {args:?}");
+                for (name, value) in env {
+                    let _ = writeln!(text, "  env {name}={value:?}");
+                }
+                if let Some(cwd) = cwd {
+                    let _ = writeln!(text, "  in {}", cwd.display());
+                }
+            }
+            McpTarget::Http { url, headers, sse } => {
+                let _ = writeln!(text, "  url {url}{}", if *sse { " (sse)" } else { "" });
+                for (name, value) in headers {
+                    let _ = writeln!(text, "  header {name}: {value}");
+                }
+            }
+        }
+        if server.timeouts != McpTimeouts::for_target(&server.target) {
+            let McpTimeouts {
+                connect,
+                first_byte,
+                idle,
+                total,
+            } = server.timeouts;
+            let _ = writeln!(
+                text,
+                "  connect {connect:?}, first byte {first_byte:?}, idle {idle:?}, total {total:?}"
+            );
+        }
+        if server.tools != ToolFilter::default() {
+            let ToolFilter { allow, deny } = &server.tools;
+            let _ = writeln!(text, "  allow {allow:?}, deny {deny:?}");
+        }
+    }
+    for (name, reason) in &loaded.config.mcp.refused {
+        let reason = reason.replace(FIXTURES, "…");
+        let _ = writeln!(text, "refused {name}: {reason}");
+    }
+    for warning in &loaded.warnings {
+        let _ = writeln!(
+            text,
+            "warning {}",
+            warning.to_string().replace('\n', "\n       ")
+        );
+    }
+    let here = std::env::current_dir().unwrap();
+    text.replace(&here.display().to_string(), "HERE")
+}
+
+/// With RINGWAY_BLESS=1 the expectations are written anew, to be read before they are committed.
+#[test]
+fn files_of_every_client() {
+    let mut differing = Vec::new();
+    for name in [
+        "claude_code.mcp.json",
+        "claude_desktop_config.json",
+        "cline_mcp_settings.json",
+        "codex_config.toml",
+        "copilot-mcp-config.json",
+        "fastmcp.json",
+        "gemini_settings.json",
+        "mcphost.json",
+        "opencode.json",
+        "roo_mcp_settings.json",
+        "shop/.cursor/mcp.json",
+        "shop/.vscode/mcp.json",
+        "tbx_mcp_proxy.json",
+        "typos.json",
+        "vscode_settings.json",
+        "windsurf_mcp_config.json",
+        "zed_settings.json",
+    ] {
+        let path = format!("{FIXTURES}/{name}");
+        let loaded = load_mcp(&[&path], CLIENT_ENV);
+        let loaded = loaded.unwrap_or_else(|problems| panic!("{name}: {}", lines(&problems)));
+        assert!(!loaded.config.mcp.demo, "{name}");
+        let found = described(&loaded);
+        let expected_path = format!("{path}.expected");
+        if std::env::var_os("RINGWAY_BLESS").is_some() {
+            std::fs::write(&expected_path, &found).unwrap();
+        }
+        let expected = std::fs::read_to_string(&expected_path).unwrap_or_default();
+        if found != expected {
+            differing.push(format!("{expected_path}, now:\n{found}"));
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+#[test]
+fn no_message_holds_a_secret() {
+    let path = format!("{FIXTURES}/claude_code.mcp.json");
+    let loaded = load_mcp(&[&path], &[("API_KEY", "s3cr\net")]).unwrap();
+    let said = format!("{:?} {}", loaded.config.mcp, lines(&loaded.warnings));
+    assert!(
+        said.contains("control character") && !said.contains("s3cr"),
+        "{said}"
+    );
+    let said = problems(
+        "[mcp]\nsecret = \"${S}\"\nheartbeat = \"${S}\"\n[headers]\nX-A = \"${S}\"\n",
+        &[("S", "hunter2\n")],
+    );
+    assert!(
+        said.contains("mcp.secret") && said.contains("X-A"),
+        "{said}"
+    );
+    assert!(
+        said.contains("\"${S}\" is not a duration") && !said.contains("hunter2"),
+        "{said}"
+    );
+}
+
+#[test]
+fn clashing_names_in_several_files() {
+    let folder = std::env::temp_dir().join(format!("ringway-clash-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let one = write(
+        "1.json",
+        r#"{"mcpServers":{"a":{"command":"x"},"b":{"command":"y"}}}"#,
+    );
+    let two = write(
+        "2.json",
+        r#"{"mcpServers":{"a":{"command":"x"},"b":{"command":"z"}}}"#,
+    );
+    let three = write("3.json", r#"{"b":{"url":"http://h/"}}"#);
+    let loaded = load_mcp(&[&one, &two, &three], &[]).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let names: Vec<&str> = loaded
+        .config
+        .mcp
+        .servers
+        .iter()
+        .map(|one| &*one.name)
+        .collect();
+    assert_eq!(names, ["a", "b", "b-2", "b-3"]);
+    let said = lines(&loaded.warnings);
+    assert!(
+        said.contains("another server has that name, this one is called `b-2`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn files_that_hold_no_servers_say_what_is_expected() {
+    let folder = std::env::temp_dir().join(format!("ringway-empty-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for (text, expected) in [
+        ("{", "mcp.json:1:1: Unterminated object"),
+        ("[]", "mcp.json:1:1: the file must hold an object"),
+        ("", "mcp.json:1:1: the file is empty"),
+        ("{}", "mcp.json:1:1: the file holds no MCP servers"),
+        ("{\"mcpServer\": {}}", "did you mean `mcpServers`?"),
+        (
+            "{\n  \"mcpServers\": []\n}",
+            "mcp.json:2:3: mcpServers: must be an object of servers",
+        ),
+        (
+            "{\"mcpServers\": {\"a\": {\"command\": 'x'}}}",
+            "mcp.json:1:34",
+        ),
+        ("{\"mcpServers\": {\"a\" {}}}", "mcp.json:1:21"),
+    ] {
+        let path = folder.join("mcp.json");
+        std::fs::write(&path, text).unwrap();
+        let said = lines(&load_mcp(&[path.to_str().unwrap()], &[]).unwrap_err());
+        assert!(said.contains(expected), "{text}: {said}");
+    }
+    std::fs::write(folder.join("mcp.json"), "{\"mcpServers\": {}}").unwrap();
+    let path = folder.join("mcp.json").display().to_string();
+    let loaded = load_mcp(&[&path], &[]).unwrap();
+    assert!(loaded.config.mcp.servers.is_empty() && !loaded.config.mcp.demo);
+    std::fs::remove_dir_all(&folder).unwrap();
+    let said = lines(&load_mcp(&["/no/such/file.json"], &[]).unwrap_err());
+    assert_eq!(
+        said,
+        "--mcp: cannot read /no/such/file.json: there is no such file\n"
+    );
+}
+
+// ringway.toml.
+
+#[test]
+fn nothing_at_all_is_the_demo_on_this_machine() {
+    let read = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
+    let loaded = load_with(&Options::default(), &Env::default(), &read).unwrap();
+    assert!(loaded.config.mcp.demo && loaded.files.is_empty());
+    assert_eq!(
+        loaded.config.listeners[0].address.to_string(),
+        "127.0.0.1:4444"
+    );
+    assert_eq!(
+        loaded.config.server.keepalive_timeout,
+        Duration::from_secs(65)
+    );
+}
+
+#[test]
+fn every_problem_is_told_at_once_in_the_order_of_the_file() {
+    let text = r#"
+[server]
+shards = 0
+keepalive_timout = "65s"
+max_body = "10m"
+client_header_timeout = 10
+send_timeout = "10 parsecs"
+header_buffers = { count = 4, sise = "16k" }
+driver = "defr"
+
+[log]
+level = "verbos"
+
+[[listener]]
+address = "4444"
+[[listener]]
+adress = "127.0.0.1:1"
+
+[headers]
+"X Bad" = "x"
+X-Env = "${NO_SUCH}"
+
+[[route]]
+path = "health"
+[[route]]
+path = "/x/"
+mcp = true
+builtin = "ecoh"
+[[route]]
+path = "=/y"
+
+[compression]
+min_length = 1024
+
+[mcp]
+secret = "hunter2"
+allowed_origins = ["example.com"]
+heartbeat = "1ms"
+[mcp.servers.a]
+command = "x"
+arg = ["y"]
+era = "modem"
+"#;
+    let expected = r#"ringway.toml:3:10: server.shards: 0 is not within the bounds
+    between 1 and 1024
+ringway.toml:4:1: server.keepalive_timout: unknown key
+    did you mean `keepalive_timeout`?
+ringway.toml:5:1: server.max_body: unknown key
+    did you mean `max_body_size`?
+ringway.toml:6:25: server.client_header_timeout: 10 is not a duration
+    write a number with a unit: "500ms", "10s", "5m", "1h30m"
+ringway.toml:7:16: server.send_timeout: "10 parsecs" is not a duration
+    write a number with a unit: "500ms", "10s", "5m", "1h30m"
+ringway.toml:8:31: server.header_buffers.sise: unknown key
+    did you mean `size`?
+ringway.toml:9:10: server.driver: "defr" is not one of auto, defer, coop, uring, epoll
+    did you mean "defer"?
+ringway.toml:12:9: log.level: "verbos" is not one of error, warn, info, debug
+ringway.toml:15:11: listener.address: "4444" is not an address with a port
+    write "127.0.0.1:4444" (this machine only), "0.0.0.0:4444" (everyone) or "[::1]:4444"
+ringway.toml:16:1: listener: the key `address` is missing
+    address = "127.0.0.1:4444"
+ringway.toml:17:1: listener.adress: unknown key
+    did you mean `address`?
+ringway.toml:20:1: headers."X Bad": not a header name
+ringway.toml:21:9: headers.X-Env: variable NO_SUCH is not set
+    set it before the start, or write ${NO_SUCH:-default}
+ringway.toml:24:8: route: nobody answers this path
+    add `mcp = true` or `builtin = "…"`
+ringway.toml:28:11: route.builtin: "ecoh" is not one of health, version, config, servers, tools, metrics, docs, openapi, index, events, echo
+    did you mean "echo"?
+ringway.toml:30:8: route: nobody answers this path
+    add `mcp = true` or `builtin = "…"`
+ringway.toml:32:2: compression: this version of Ringway does not support this key yet
+ringway.toml:36:10: mcp.secret: too short to be a secret
+    make one with `openssl rand -hex 32`
+ringway.toml:37:19: mcp.allowed_origins: "example.com" is not an origin
+    for example "https://app.example.com", or "*"
+ringway.toml:38:13: mcp.heartbeat: "1ms" is not within the bounds
+    between 1s and 1h
+ringway.toml:41:1: mcp.servers.a.arg: unknown key
+    did you mean `args`?
+ringway.toml:42:7: mcp.servers.a.era: "modem" is not one of auto, legacy, modern
+    did you mean "modern"?
+"#;
+    let found = problems(text, &[]);
+    assert_eq!(found, expected, "\n{found}");
+}
+
+#[test]
+fn several_syntax_errors_are_told() {
+    let found = problems("[server]\nbacklog = \nshards == 2\n[log\n", &[]);
+    for line in ["ringway.toml:2:", "ringway.toml:3:", "ringway.toml:4:"] {
+        assert!(found.contains(line), "{found}");
+    }
+}
+
+#[test]
+fn one_bad_server_leaves_the_others() {
+    let text = "[mcp.servers.a]\nurl = \"https://a/${NO_SUCH}\"\n[mcp.servers.b]\ncommand = \"b\"\n\
+                [mcp.servers.c]\nurl = \"ws://c\"\n";
+    let config = good(text, &[]);
+    assert_eq!(config.mcp.servers.len(), 1);
+    let refused: Vec<String> = config
+        .mcp
+        .refused
+        .iter()
+        .map(|(n, r)| format!("{n}: {r}"))
+        .collect();
+    assert!(refused[0].starts_with("a: mcp.servers.a.url: variable NO_SUCH is not set"));
+    assert!(refused[0].ends_with("at ringway.toml:2:7"), "{refused:?}");
+    assert!(
+        refused[1].contains("WebSocket is no transport of MCP"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_full_file() {
+    let text = r#"
+[server]
+shards = "auto"
+driver = "epoll"
+max_body_size = "1m"
+header_buffers = { count = 2, size = "8k" }
+keepalive_requests = 0
+default_routes = false
+[log]
+access = "off"
+format = "json"
+level = "warning"
+[metrics]
+enabled = false
+[[listener]]
+address = "localhost:1"
+[[listener]]
+address = ":2"
+[headers]
+X-B = "1"
+X-A = "${A:-x}"
+[[route]]
+path = "=/e"
+builtin = "echo"
+[[route]]
+path = "/mcp"
+mcp = true
+[mcp]
+namespace = "always"
+demo = true
+secret = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+allowed_origins = ["https://App.example.com/"]
+[mcp.servers.demo]
+url = "https://u:p@h/mcp"
+tools = { allow = ["a*"], deny = ["ab"] }
+timeout = "5s"
+total_timeout = "1m"
+era = "legacy"
+isolate = "session"
+eager = true
+max_in_flight = 3
+"#;
+    let loaded = load_text(text, &[]).unwrap();
+    let config = loaded.config;
+    assert_eq!(config.server.driver, Some(Driver::Epoll));
+    assert_eq!(config.server.max_body_size, 1 << 20);
+    assert_eq!(
+        config.server.header_buffers,
+        HeaderBuffers {
+            count: 2,
+            size: 8192
+        }
+    );
+    assert_eq!(config.log.level, Level::Warn);
+    assert_eq!(config.log.access, AccessLog::Off);
+    assert!(!config.metrics);
+    let addresses: Vec<String> = config
+        .listeners
+        .iter()
+        .map(|l| l.address.to_string())
+        .collect();
+    assert_eq!(addresses, ["127.0.0.1:1", "0.0.0.0:2"]);
+    let headers = [("X-B", "1"), ("X-A", "x")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+    assert_eq!(config.headers, headers);
+    assert_eq!(config.routes.len(), 2);
+    assert_eq!(config.routes[0].path, PathRule::Exact("/e".to_owned()));
+    assert_eq!(config.mcp.secret.unwrap()[..3], [0, 1, 2]);
+    assert_eq!(config.mcp.allowed_origins, ["https://app.example.com"]);
+    let server = &config.mcp.servers[0];
+    // The demo server is on, so its name is taken.
+    assert_eq!(&*server.name, "demo-2");
+    let McpTarget::Http { url, headers, .. } = &server.target else {
+        panic!("{server:?}")
+    };
+    assert_eq!(
+        (url.as_str(), headers[0].1.as_str()),
+        ("https://h/mcp", "Basic dTpw")
+    );
+    assert_eq!(server.shown, "https://***@h/mcp");
+    assert_eq!(server.timeouts.idle, Duration::from_secs(5));
+    assert_eq!(server.timeouts.total, Duration::from_secs(60));
+    assert_eq!(
+        (server.isolate, server.eager, server.max_in_flight),
+        (Isolate::Session, true, 3)
+    );
+}
+
+#[test]
+fn a_route_replaces_the_built_in_one_of_its_path() {
+    let config = good("[[route]]\npath = \"/health\"\nbuiltin = \"echo\"\n", &[]);
+    let health: Vec<_> = config
+        .routes
+        .iter()
+        .filter(|route| matches!(&route.path, PathRule::Exact(p) | PathRule::Prefix(p) if p == "/health"))
+        .collect();
+    assert_eq!(health.len(), 1);
+    assert_eq!(health[0].handler, Handler::Builtin(Builtin::Echo));
+    assert!(
+        config
+            .routes
+            .iter()
+            .any(|route| route.handler == Handler::Mcp)
+    );
+}
+
+// Variables and flags.
+
+#[test]
+fn flag_over_variable_over_file_over_default() {
+    let text = "[server]\nshards = 2\nbacklog = 9\n[[listener]]\naddress = \"127.0.0.1:1\"\n";
+    let port = |config: &Config| config.listeners[0].address.to_string();
+    assert_eq!(good(text, &[]).server.shards, Some(2));
+    let config = good(text, &[("WORKERS", "3"), ("PORT", "80")]);
+    assert_eq!((config.server.shards, config.server.backlog), (Some(3), 9));
+    assert_eq!(port(&config), "0.0.0.0:80");
+    let own = [
+        ("WORKERS", "3"),
+        ("RINGWAY_SERVER_SHARDS", "4"),
+        ("PORT", "80"),
+        ("RINGWAY_LISTENER", "[{ address = \"127.0.0.1:7\" }]"),
+    ];
+    let config = good(text, &own);
+    assert_eq!(config.server.shards, Some(4));
+    assert_eq!(port(&config), "127.0.0.1:7");
+    let flags = Flags {
+        listen: vec!["127.0.0.1:5".to_owned(), "[::1]:6".to_owned()],
+        shards: Some("auto".to_owned()),
+        driver: Some("uring".to_owned()),
+    };
+    let config = load_flags(text, &own, flags).unwrap().config;
+    assert_eq!(config.server.shards, None);
+    assert_eq!(config.server.driver, Some(Driver::Uring));
+    assert_eq!(
+        (port(&config).as_str(), config.listeners.len()),
+        ("127.0.0.1:5", 2)
+    );
+}
+
+#[test]
+fn the_names_of_the_seed() {
+    let env = [
+        ("LOG_LEVEL", "WARNING"),
+        ("ENABLE_METRICS", "false"),
+        ("ENV", "development"),
+        ("PORT", ""),
+    ];
+    let config = good("", &env);
+    assert_eq!(config.log.level, Level::Warn);
+    assert!(!config.metrics && config.development);
+    assert_eq!(config.listeners[0].address.port(), PORT);
+    let said = problems(
+        "",
+        &[("PORT", "http"), ("WORKERS", "many"), ("SSL", "true")],
+    );
+    assert!(
+        said.contains("environment variable PORT: not a port"),
+        "{said}"
+    );
+    assert!(
+        said.contains("environment variable WORKERS: server.shards: \"many\" is not a whole"),
+        "{said}"
+    );
+    assert!(
+        said.contains("environment variable SSL: this version"),
+        "{said}"
+    );
+}
+
+#[test]
+fn variables_of_all_kinds() {
+    let env = [
+        ("RINGWAY_SERVER_HEADER_BUFFERS_COUNT", "3"),
+        ("RINGWAY_SERVER_MAX_BODY_SIZE", "2m"),
+        ("RINGWAY_SERVER_DEFAULT_ROUTES", "no"),
+        ("RINGWAY_SERVER_SERVER_HEADER", ""),
+        ("RINGWAY_MCP_ALLOWED_ORIGINS", "https://a.b, https://c.d"),
+        ("RINGWAY_HEADERS", "{ X-A = \"1\" }"),
+        (
+            "RINGWAY_MCP_SERVERS",
+            "{ t = { command = \"x\", args = [\"y\"] } }",
+        ),
+        ("RINGWAY_PORT_4444_TCP_ADDR", "10.0.0.1"),
+        ("RINGWAY_SERVICE_HOST", "10.0.0.1"),
+    ];
+    let config = good("", &env);
+    assert_eq!(
+        config.server.header_buffers,
+        HeaderBuffers {
+            count: 3,
+            size: 16384
+        }
+    );
+    assert_eq!(config.server.max_body_size, 2 << 20);
+    assert!(config.routes.is_empty() && config.server.server_header.is_empty());
+    assert_eq!(config.mcp.allowed_origins, ["https://a.b", "https://c.d"]);
+    assert_eq!(config.headers, [("X-A".to_owned(), "1".to_owned())]);
+    assert_eq!(&*config.mcp.servers[0].name, "t");
+    let loaded = load_text("", &[("RINGWAY_SERVER_BACKLOGG", "1")]).unwrap();
+    assert_eq!(
+        lines(&loaded.warnings),
+        "environment variable RINGWAY_SERVER_BACKLOGG: unknown, so ignored\n    \
+         did you mean RINGWAY_SERVER_BACKLOG?\n"
+    );
+}
+
+#[test]
+fn no_two_keys_share_a_variable() {
+    let mut paths = Vec::new();
+    RawConfig::variables("", &mut paths);
+    assert!(paths.len() > 25, "{paths:?}");
+    let mut names: Vec<String> = paths.iter().map(|path| variable_name(path)).collect();
+    names.sort();
+    let count = names.len();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
+
+#[test]
+fn the_schema_names_every_key_and_no_null() {
+    let schema = json_schema();
+    for key in RawConfig::KEYS
+        .iter()
+        .chain(raw::RawServer::KEYS)
+        .chain(raw::RawEntry::KEYS)
+    {
+        assert!(schema.contains(&format!("\"{key}\"")), "{key}");
+    }
+    assert!(!schema.contains("\"null\""), "{schema}");
+    let value: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!(value["title"], "ringway.toml");
+    assert_eq!(value["properties"]["server"]["$ref"], "#/$defs/RawServer");
+    assert_eq!(value["additionalProperties"], false);
+}

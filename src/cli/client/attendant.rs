@@ -110,7 +110,7 @@ impl Attendant {
                     .and_then(|message| message.as_str())
                     .unwrap_or("(no message)");
                 Err(ClientError::Input(format!(
-                    "the tool asks for input, and there is no terminal to ask on: {}\n\
+                    "the tool asks for input, and there is no terminal to ask on: {}\n    \
                      give the answers with --answer NAME=VALUE: {}",
                     plain(message),
                     elicit::wanted(request.get("params"))
@@ -123,6 +123,15 @@ impl Attendant {
                 plain(other)
             ))),
         }
+    }
+
+    /// A request of the server that this client does not serve.
+    pub(super) fn refuse(&mut self, method: &str) {
+        self.end_progress();
+        let method = plain(method);
+        self.terminal.note(&format!(
+            "the server asks for {method}, which this client cannot do"
+        ));
     }
 
     fn can_answer(&self, params: Option<&Value>) -> bool {

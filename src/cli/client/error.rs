@@ -30,6 +30,9 @@ pub(in crate::cli) enum ClientError {
     /// No revision in common.
     #[error("the server speaks {0}, which this client does not")]
     Revision(String),
+    /// `--era` and the server do not meet: the server's era, and what it does not speak.
+    #[error("the server speaks the {0} era, not {1}; leave out --era, or write --era {0}")]
+    Era(&'static str, &'static str),
     /// Input that nobody gave.
     #[error("{0}")]
     Input(String),

@@ -112,11 +112,15 @@ impl Session {
         match settings.era {
             EraChoice::Only(Era::Modern) => {
                 if !session.discover(attendant)? {
-                    let spoken = "revisions before 2026-07-28 only".to_owned();
-                    return Err(ClientError::Revision(spoken));
+                    return Err(ClientError::Era("legacy", Revision::LATEST.as_str()));
                 }
             }
-            EraChoice::Only(Era::Legacy) => session.initialize(attendant)?,
+            EraChoice::Only(Era::Legacy) => match session.initialize(attendant) {
+                Err(ClientError::Rpc { code: -32022, .. }) => {
+                    return Err(ClientError::Era("modern", "revisions before 2026-07-28"));
+                }
+                done => done?,
+            },
             EraChoice::Auto => {
                 if !session.discover(attendant)? {
                     session.initialize(attendant)?;
@@ -468,7 +472,10 @@ impl Session {
                 let answer = attendant.elicit(message.value.get("params"));
                 format!("\"result\":{answer}")
             }
-            _ => "\"error\":{\"code\":-32601,\"message\":\"the client cannot do that\"}".to_owned(),
+            _ => {
+                attendant.refuse(method);
+                "\"error\":{\"code\":-32601,\"message\":\"the client cannot do that\"}".to_owned()
+            }
         };
         let body = format!(
             "{{\"jsonrpc\":\"2.0\",\"id\":{},{answer}}}",

@@ -172,7 +172,8 @@ impl Wire {
         }
         let body = response.read_all(MESSAGE_BYTES_MAX)?;
         let body = Bytes::from(body);
-        if (200..300).contains(&status) && body.trim_ascii().is_empty() {
+        // HTTP+SSE servers say "Accepted" in words.
+        if status == 202 || ((200..300).contains(&status) && body.trim_ascii().is_empty()) {
             self.http.keep(response);
             return Ok(Incoming::Nothing);
         }
@@ -217,7 +218,11 @@ fn status_error(response: &Response, body: &[u8]) -> ClientError {
     ClientError::Status {
         status: response.head.status,
         reason: reason(response.head.status),
-        detail: excerpt(body),
+        // Of an error page for browsers the status says it all.
+        detail: match response.media_type().as_str() {
+            "text/html" => String::new(),
+            _ => excerpt(body),
+        },
         challenge: response.header("www-authenticate").to_owned(),
     }
 }
