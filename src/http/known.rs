@@ -77,9 +77,7 @@ impl Known {
             return Self::Other;
         };
         match SLOTS.get(slot(name.len(), first, last)) {
-            Some(Some((spelling, known))) if spelling.as_bytes().eq_ignore_ascii_case(name) => {
-                *known
-            }
+            Some(Some((spelling, known))) if is_same(name, spelling.as_bytes()) => *known,
             _ => Self::Other,
         }
     }
@@ -145,6 +143,44 @@ const fn slot(len: usize, first: u8, last: u8) -> usize {
     sum % SLOT_COUNT
 }
 
+/// Whether a token equals a spelling without regard to case, some bytes at a time. Between a
+/// letter and its other case lies the bit 0x20, and no token byte but those two becomes the
+/// letter, or `-`, when it is cleared.
+fn is_same(name: &[u8], spelling: &[u8]) -> bool {
+    const CASE: u64 = 0x2020_2020_2020_2020;
+    if name.len() != spelling.len() {
+        return false;
+    }
+    if let (Some(head), Some(tail), Some(head_wanted), Some(tail_wanted)) = (
+        name.first_chunk(),
+        name.last_chunk(),
+        spelling.first_chunk(),
+        spelling.last_chunk(),
+    ) {
+        let differ = (u64::from_ne_bytes(*head) ^ u64::from_ne_bytes(*head_wanted))
+            | (u64::from_ne_bytes(*tail) ^ u64::from_ne_bytes(*tail_wanted));
+        let middle = |bytes: &[u8]| -> Option<u64> {
+            Some(u64::from_ne_bytes(*bytes.get(8..)?.first_chunk()?))
+        };
+        return differ & !CASE == 0
+            && (name.len() <= 16
+                || middle(name)
+                    .zip(middle(spelling))
+                    .is_some_and(|(a, b)| (a ^ b) & !CASE == 0));
+    }
+    if let (Some(head), Some(tail), Some(head_wanted), Some(tail_wanted)) = (
+        name.first_chunk(),
+        name.last_chunk(),
+        spelling.first_chunk(),
+        spelling.last_chunk(),
+    ) {
+        let differ = (u32::from_ne_bytes(*head) ^ u32::from_ne_bytes(*head_wanted))
+            | (u32::from_ne_bytes(*tail) ^ u32::from_ne_bytes(*tail_wanted));
+        return differ & !(CASE as u32) == 0;
+    }
+    name.eq_ignore_ascii_case(spelling)
+}
+
 static SLOTS: [Option<(&str, Known)>; SLOT_COUNT] = slots();
 
 #[allow(
@@ -157,6 +193,7 @@ const fn slots() -> [Option<(&'static str, Known)>; SLOT_COUNT] {
     while index < NAMES.len() {
         let (name, known) = NAMES[index];
         let bytes = name.as_bytes();
+        assert!(bytes.len() <= 24, "is_same() compares three words at most");
         let slot = slot(bytes.len(), bytes[0], bytes[bytes.len() - 1]);
         assert!(
             slots[slot].is_none(),
@@ -182,6 +219,11 @@ mod tests {
             assert_eq!(Known::of(name.to_ascii_lowercase().as_bytes()), known);
             assert_eq!(Known::of(format!("{name}x").as_bytes()), Known::Other);
             assert_eq!(Known::of(&name.as_bytes()[1..]), Known::Other);
+            for at in 0..name.len() {
+                let mut near = name.as_bytes().to_vec();
+                near[at] = b'!';
+                assert_eq!(Known::of(&near), Known::Other);
+            }
             let underscored = name.replace('-', "_");
             if underscored != name {
                 assert_eq!(Known::of(underscored.as_bytes()), Known::Other);

@@ -5,11 +5,12 @@ use bytes::{Bytes, BytesMut};
 
 /// Appends one event. `event` is its type (none means `message`), `id` what a client sends back
 /// as Last-Event-ID. Data of several lines is sent as several `data` fields. A type or id that
-/// holds a line break or NUL cannot be sent and is left out.
+/// holds a line break cannot be sent and is left out, nor can an id with NUL.
 pub fn write_event(event: Option<&str>, id: Option<&str>, data: &[u8], out: &mut Vec<u8>) {
     out.reserve(32 + data.len());
+    let id = id.filter(|id| !id.contains('\0'));
     for (field, value) in [(&b"event: "[..], event), (&b"id: "[..], id)] {
-        if let Some(value) = value.filter(|value| !value.contains(['\r', '\n', '\0'])) {
+        if let Some(value) = value.filter(|value| !value.contains(['\r', '\n'])) {
             out.extend_from_slice(field);
             out.extend_from_slice(value.as_bytes());
             out.push(b'\n');

@@ -83,7 +83,7 @@ fn split_path(
 ) -> Option<Target> {
     let rest = bytes.get(start..)?;
     // A fragment is the client's own business and never sent (RFC 9110 §7.1).
-    let query = match memchr::memchr2(b'?', b'#', rest) {
+    let query = match find_delimiter(rest) {
         None => bytes.len()..bytes.len(),
         Some(at) if rest.get(at) == Some(&b'?') => start + at + 1..bytes.len(),
         Some(_) => return None,
@@ -104,6 +104,15 @@ fn split_path(
     })
 }
 
+/// Where the path ends. Most paths end before a vector search has set itself up.
+fn find_delimiter(path: &[u8]) -> Option<usize> {
+    const SHORT: usize = 32;
+    if path.len() > SHORT {
+        return memchr::memchr2(b'?', b'#', path);
+    }
+    path.iter().position(|byte| matches!(byte, b'?' | b'#'))
+}
+
 /// Whether the bytes are `uri-host [":" port]` (RFC 3986 §3.2.2) with a host that is not empty.
 /// No user information: RFC 9110 §4.2.4 calls it an error, and it serves phishing.
 #[must_use]
@@ -120,9 +129,10 @@ pub fn is_authority(bytes: &[u8]) -> bool {
                 .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
         return looks_v6 && (port.is_empty() || is_port(port));
     }
+    let is_host = |byte: u8| HOST_BYTES.get(usize::from(byte)) == Some(&true);
     let host_len = bytes
         .iter()
-        .position(|&byte| !is_host_byte(byte))
+        .position(|&byte| !is_host(byte))
         .unwrap_or(bytes.len());
     host_len > 0 && (host_len == bytes.len() || is_port(bytes.get(host_len..).unwrap_or_default()))
 }
@@ -134,10 +144,22 @@ fn is_port(bytes: &[u8]) -> bool {
 }
 
 /// Bytes of a reg-name: unreserved, sub-delims and percent-encodings.
-const fn is_host_byte(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
-        | b'-' | b'.' | b'_' | b'~' | b'%'
-        | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
+static HOST_BYTES: [bool; 256] = host_bytes();
+
+#[allow(
+    clippy::indexing_slicing,
+    reason = "runs in the compiler, where an index out of bounds is a build error"
+)]
+const fn host_bytes() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = matches!(byte as u8, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
+            | b'-' | b'.' | b'_' | b'~' | b'%'
+            | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
+        byte += 1;
+    }
+    table
 }
 
 /// Why a path cannot be routed. Answered with 400.

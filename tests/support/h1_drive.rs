@@ -31,7 +31,7 @@ pub enum Received {
 }
 
 /// A whole message; those parts are set that its kind has.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message {
     pub method: String,
     pub target: String,
@@ -44,6 +44,25 @@ pub struct Message {
     pub expect_continue: bool,
     /// Where in the whole input the message ended.
     pub end: usize,
+}
+
+impl core::fmt::Debug for Message {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let shown = |list: &Fields| -> Vec<String> {
+            list.iter()
+                .map(|(name, value)| format!("{}: {}", name.escape_ascii(), value.escape_ascii()))
+                .collect()
+        };
+        f.debug_struct("Message")
+            .field("method", &self.method)
+            .field("target", &self.target)
+            .field("status", &self.status)
+            .field("headers", &shown(&self.headers))
+            .field("body", &format_args!("{}", self.body.escape_ascii()))
+            .field("trailers", &shown(&self.trailers))
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The unread bytes, and how many were discarded before them.

@@ -251,10 +251,10 @@ impl ServerConn {
             || self.request.expects_continue
             || self.body.left().is_some_and(|left| left > DRAIN_BYTES_MAX)
             || write::asks_close(&response.headers)
-            || response.status == 101;
+            || self.switches(response.status);
         self.is_answered = true;
         let connection = match (self.must_close, self.request.version) {
-            _ if response.status == 101 => None,
+            _ if self.switches(response.status) => None,
             (true, _) => Some(&b"Connection: close\r\n"[..]),
             (false, Version::Http10) => Some(&b"Connection: keep-alive\r\n"[..]),
             (false, _) => None,
@@ -264,6 +264,11 @@ impl ServerConn {
             body: body.sent,
             persists: !self.must_close,
         }
+    }
+
+    /// Whether what follows this response is no longer HTTP/1.1, as far as the client knows.
+    fn switches(&self, status: u16) -> bool {
+        status == 101 || self.request.method == Method::Connect && (200..300).contains(&status)
     }
 
     /// Ends the exchange once the response is sent whole. Where it was not, just close.
