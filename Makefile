@@ -18,8 +18,8 @@ lint: ## formatting and clippy
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-unit: ## Rust tests: units, properties, fuzzing by seed, the house's rules
-	cargo test --locked
+unit: tests/.env/py/.ok ## Rust tests: units, properties, fuzzing by seed, h11, the house's rules
+	RINGWAY_TEST_PYTHON=$(abspath $(PY)) cargo test --locked
 
 deps: tests/.env/py/.ok tests/.env/py1/.ok tests/node_modules/.ok
 
