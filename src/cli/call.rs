@@ -15,6 +15,7 @@ use super::{Failure, arguments};
 use crate::base::base64::{self, Alphabet};
 use crate::config::Env;
 use crate::config::units::format_size;
+use crate::handler::mcp::upstream::mirror;
 
 pub(super) fn run(args: &CallArgs, terminal: &Terminal, env: &Env) -> Result<ExitCode, Failure> {
     let (url, words) = match args.words.split_first() {
@@ -48,11 +49,12 @@ pub(super) fn run(args: &CallArgs, terminal: &Terminal, env: &Env) -> Result<Exi
         );
         Failure::Usage(text)
     })?;
+    let mirrored = mirrored(tool, &arguments)?;
     let ask = Ask {
         method: "tools/call",
         members: format!("\"name\":{},\"arguments\":{arguments}", quoted(name)),
         name: Some(name),
-        mirrored: Vec::new(),
+        mirrored,
         has_progress: true,
     };
     let reply = session.complete(&ask, &mut attendant);
@@ -69,6 +71,20 @@ pub(super) fn run(args: &CallArgs, terminal: &Terminal, env: &Env) -> Result<Exi
         }
     }
     Ok(ExitCode::from(u8::from(is_error)))
+}
+
+/// Arguments that the tool wants to see as headers (basic/transports/streamable-http §Custom
+/// Headers from Tool Parameters).
+fn mirrored(tool: &Tool, arguments: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let params = mirror::mirrored(&tool.raw).map_err(|why| {
+        let name = plain(&tool.name);
+        Failure::Failed(format!("`{name}` must not be called: {}", plain(&why)))
+    })?;
+    let headers = params.iter().filter_map(|param| {
+        let value = param.value(arguments.as_bytes())?;
+        Some((param.header.to_string(), value))
+    });
+    Ok(headers.collect())
 }
 
 /// The result for people. Saves what cannot be shown, if there is a folder for it.

@@ -76,22 +76,12 @@ pub(super) fn load_with(
 
     let mut raw = RawConfig::read_table(&root, "", &mut found);
     require(&root, &mut found);
-    let own_entries = raw.mcp.as_mut().and_then(|mcp| mcp.servers.take());
-    let servers_file = raw.mcp.as_mut().and_then(|mcp| mcp.servers_file.take());
-    let asked_for_demo = raw.mcp.as_ref().and_then(|mcp| mcp.demo);
+    let raw_mcp = raw.mcp.as_mut();
+    let (entries, servers_file, demo) = raw_mcp.map_or((None, None, None), |mcp| {
+        (mcp.servers.take(), mcp.servers_file.take(), mcp.demo)
+    });
     let mut config = resolve(raw, &mut found);
 
-    let mut named: Vec<(At, PathBuf)> = Vec::new();
-    if let Some(file) = servers_file {
-        let path = folder.join(home(&file.value, env));
-        named.push((file.at, path));
-    }
-    named.extend(
-        options
-            .mcp
-            .iter()
-            .map(|path| (At::flag("--mcp"), path.clone())),
-    );
     let listeners: Vec<SocketAddr> = config.listeners.iter().map(|one| one.address).collect();
     let mut gatherer = Gatherer {
         env,
@@ -99,20 +89,25 @@ pub(super) fn load_with(
         read_file,
         seen: 0,
     };
-    let entries = own_entries.unwrap_or_default().0;
+    let entries = entries.unwrap_or_default().0;
     gatherer.own(&entries, &folder, &mut config.mcp, &mut found);
     let mut errors = std::mem::take(&mut found.errors);
     errors.append(&mut found.unknown);
     errors.sort_by_key(|problem| problem.offset);
-    for (at, path) in named {
+    let servers_file = servers_file.map(|file| (file.at, folder.join(home(&file.value, env))));
+    let flags = options
+        .mcp
+        .iter()
+        .map(|path| (At::flag("--mcp"), path.clone()));
+    for (at, path) in servers_file.into_iter().chain(flags) {
         if let Some(file) = servers(&at, &path, read_file, &mut errors) {
             gatherer.file(&file, &mut config.mcp, &mut found);
             files.push(path);
         }
     }
     errors.append(&mut found.errors);
-    let has_files = !options.mcp.is_empty();
-    config.mcp.demo = asked_for_demo.unwrap_or(gatherer.seen == 0 && !has_files);
+    // Whoever names a file wants its servers, also where it holds none.
+    config.mcp.demo = demo.unwrap_or(gatherer.seen == 0 && options.mcp.is_empty());
     if errors.is_empty() {
         Ok(Loaded {
             config,

@@ -290,91 +290,8 @@ fn nothing_at_all_is_the_demo_on_this_machine() {
 
 #[test]
 fn every_problem_is_told_at_once_in_the_order_of_the_file() {
-    let text = r#"
-[server]
-shards = 0
-keepalive_timout = "65s"
-max_body = "10m"
-client_header_timeout = 10
-send_timeout = "10 parsecs"
-header_buffers = { count = 4, sise = "16k" }
-driver = "defr"
-
-[log]
-level = "verbos"
-
-[[listener]]
-address = "4444"
-[[listener]]
-adress = "127.0.0.1:1"
-
-[headers]
-"X Bad" = "x"
-X-Env = "${NO_SUCH}"
-
-[[route]]
-path = "health"
-[[route]]
-path = "/x/"
-mcp = true
-builtin = "ecoh"
-[[route]]
-path = "=/y"
-
-[compression]
-min_length = 1024
-
-[mcp]
-secret = "hunter2"
-allowed_origins = ["example.com"]
-heartbeat = "1ms"
-[mcp.servers.a]
-command = "x"
-arg = ["y"]
-era = "modem"
-"#;
-    let expected = r#"ringway.toml:3:10: server.shards: 0 is not within the bounds
-    between 1 and 1024
-ringway.toml:4:1: server.keepalive_timout: unknown key
-    did you mean `keepalive_timeout`?
-ringway.toml:5:1: server.max_body: unknown key
-    did you mean `max_body_size`?
-ringway.toml:6:25: server.client_header_timeout: 10 is not a duration
-    write a number with a unit: "500ms", "10s", "5m", "1h30m"
-ringway.toml:7:16: server.send_timeout: "10 parsecs" is not a duration
-    write a number with a unit: "500ms", "10s", "5m", "1h30m"
-ringway.toml:8:31: server.header_buffers.sise: unknown key
-    did you mean `size`?
-ringway.toml:9:10: server.driver: "defr" is not one of auto, defer, coop, uring, epoll
-    did you mean "defer"?
-ringway.toml:12:9: log.level: "verbos" is not one of error, warn, info, debug
-ringway.toml:15:11: listener.address: "4444" is not an address with a port
-    write "127.0.0.1:4444" (this machine only), "0.0.0.0:4444" (everyone) or "[::1]:4444"
-ringway.toml:16:1: listener: the key `address` is missing
-    address = "127.0.0.1:4444"
-ringway.toml:17:1: listener.adress: unknown key
-    did you mean `address`?
-ringway.toml:20:1: headers."X Bad": not a header name
-ringway.toml:21:9: headers.X-Env: variable NO_SUCH is not set
-    set it before the start, or write ${NO_SUCH:-default}
-ringway.toml:24:8: route: nobody answers this path
-    add `mcp = true` or `builtin = "…"`
-ringway.toml:28:11: route.builtin: "ecoh" is not one of health, version, config, servers, tools, metrics, docs, openapi, index, events, echo
-    did you mean "echo"?
-ringway.toml:30:8: route: nobody answers this path
-    add `mcp = true` or `builtin = "…"`
-ringway.toml:32:2: compression: this version of Ringway does not support this key yet
-ringway.toml:36:10: mcp.secret: too short to be a secret
-    make one with `openssl rand -hex 32`
-ringway.toml:37:19: mcp.allowed_origins: "example.com" is not an origin
-    for example "https://app.example.com", or "*"
-ringway.toml:38:13: mcp.heartbeat: "1ms" is not within the bounds
-    between 1s and 1h
-ringway.toml:41:1: mcp.servers.a.arg: unknown key
-    did you mean `args`?
-ringway.toml:42:7: mcp.servers.a.era: "modem" is not one of auto, legacy, modern
-    did you mean "modern"?
-"#;
+    let text = include_str!("../../tests/fixtures/config/bad.toml");
+    let expected = include_str!("../../tests/fixtures/config/bad.expected");
     let found = problems(text, &[]);
     assert_eq!(found, expected, "\n{found}");
 }
@@ -409,48 +326,7 @@ fn one_bad_server_leaves_the_others() {
 
 #[test]
 fn a_full_file() {
-    let text = r#"
-[server]
-shards = "auto"
-driver = "epoll"
-max_body_size = "1m"
-header_buffers = { count = 2, size = "8k" }
-keepalive_requests = 0
-default_routes = false
-[log]
-access = "off"
-format = "json"
-level = "warning"
-[metrics]
-enabled = false
-[[listener]]
-address = "localhost:1"
-[[listener]]
-address = ":2"
-[headers]
-X-B = "1"
-X-A = "${A:-x}"
-[[route]]
-path = "=/e"
-builtin = "echo"
-[[route]]
-path = "/mcp"
-mcp = true
-[mcp]
-namespace = "always"
-demo = true
-secret = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
-allowed_origins = ["https://App.example.com/"]
-[mcp.servers.demo]
-url = "https://u:p@h/mcp"
-tools = { allow = ["a*"], deny = ["ab"] }
-timeout = "5s"
-total_timeout = "1m"
-era = "legacy"
-isolate = "session"
-eager = true
-max_in_flight = 3
-"#;
+    let text = include_str!("../../tests/fixtures/config/full.toml");
     let loaded = load_text(text, &[]).unwrap();
     let config = loaded.config;
     assert_eq!(config.server.driver, Some(Driver::Epoll));
@@ -502,7 +378,9 @@ fn a_route_replaces_the_built_in_one_of_its_path() {
     let health: Vec<_> = config
         .routes
         .iter()
-        .filter(|route| matches!(&route.path, PathRule::Exact(p) | PathRule::Prefix(p) if p == "/health"))
+        .filter(|route| match &route.path {
+            PathRule::Exact(path) | PathRule::Prefix(path) => path == "/health",
+        })
         .collect();
     assert_eq!(health.len(), 1);
     assert_eq!(health[0].handler, Handler::Builtin(Builtin::Echo));

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::endpoint::Origin;
+use super::Origin;
 use super::exchange::Exchange;
 use crate::base::clock;
 use crate::http::h1::{self, BodyKind, ClientConn, RequestLine};

@@ -2,9 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod client;
-mod endpoint;
 mod exchange;
 
+pub use crate::http::endpoint::{Endpoint, Origin, UrlError};
 pub use client::{Client, Error, Limits, Parts, Request};
-pub use endpoint::{Endpoint, Origin, UrlError};
 pub use exchange::Exchange;

@@ -6,7 +6,7 @@ use std::io::BufRead as _;
 use sonic_rs::{JsonValueTrait as _, Value};
 
 use super::attendant::plain;
-use super::session::quoted;
+use super::message::quoted;
 use crate::cli::schema::{Field, coerce};
 use crate::cli::terminal::Terminal;
 use crate::http::endpoint::Endpoint;

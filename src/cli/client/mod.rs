@@ -7,7 +7,9 @@
 mod attendant;
 mod elicit;
 mod error;
+mod handshake;
 mod http;
+mod message;
 mod session;
 mod wire;
 
@@ -17,7 +19,8 @@ use crate::http::endpoint::Endpoint;
 
 pub(super) use attendant::{Attendant, plain};
 pub(super) use error::ClientError;
-pub(super) use session::{Ask, EraChoice, Reply, Session, Settings, quoted};
+pub(super) use message::quoted;
+pub(super) use session::{Ask, EraChoice, Reply, Session, Settings};
 
 /// Status and content of a page.
 pub(super) fn page(endpoint: &Endpoint, timeout: Duration) -> Result<(u16, Vec<u8>), ClientError> {

@@ -9,8 +9,8 @@ use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _, Value};
 use super::attendant::Attendant;
 use super::error::ClientError;
 use super::http::Http;
+use super::message::{CAPABILITIES, client_info, header_value, push_member, quoted};
 use super::wire::{EventStream, Incoming, Message, Wire};
-use crate::base::base64::{self, Alphabet};
 use crate::http::HeaderList;
 use crate::http::endpoint::Endpoint;
 use crate::mcp::revision::{Era, Revision};
@@ -68,12 +68,12 @@ pub(in crate::cli) struct Ask<'a> {
     /// For `Mcp-Name`.
     pub(in crate::cli) name: Option<&'a str>,
     /// `Mcp-Param-…`
-    pub(in crate::cli) mirrored: Vec<(String, String)>,
+    pub(in crate::cli) mirrored: Vec<(String, Vec<u8>)>,
     /// Whether progress is wanted.
     pub(in crate::cli) has_progress: bool,
 }
 
-enum Mode {
+pub(super) enum Mode {
     Modern,
     Legacy {
         session: Option<String>,
@@ -84,9 +84,9 @@ enum Mode {
 
 /// A conversation with one server.
 pub(in crate::cli) struct Session {
-    wire: Wire,
-    mode: Mode,
-    revision: Revision,
+    pub(super) wire: Wire,
+    pub(super) mode: Mode,
+    pub(super) revision: Revision,
     next_id: u64,
     /// Name and version of the server, as far as it says.
     pub(in crate::cli) server: String,
@@ -146,114 +146,6 @@ impl Session {
 
     pub(in crate::cli) fn mode_is_modern(&self) -> bool {
         matches!(self.mode, Mode::Modern)
-    }
-
-    /// Asks in the modern way; false if the server does not understand that.
-    fn discover(&mut self, attendant: &mut Attendant) -> Result<bool, ClientError> {
-        let ask = Ask {
-            method: "server/discover",
-            ..Ask::default()
-        };
-        let reply = match self.request(&ask, attendant) {
-            Ok(reply) => reply,
-            // Only these codes are a modern server's own (basic/index §Error Codes).
-            Err(ClientError::Rpc {
-                code: -32022,
-                message,
-            }) => {
-                let has_legacy = Revision::ALL
-                    .iter()
-                    .any(|known| known.era() == Era::Legacy && message.contains(known.as_str()));
-                if has_legacy {
-                    return Ok(false);
-                }
-                return Err(ClientError::Revision(message));
-            }
-            Err(
-                error @ ClientError::Rpc {
-                    code: -32021 | -32020,
-                    ..
-                },
-            ) => return Err(error),
-            Err(ClientError::Rpc { .. } | ClientError::Invalid(_)) => return Ok(false),
-            Err(ClientError::Status { status, .. }) if !matches!(status, 401 | 403 | 407 | 429) => {
-                return Ok(false);
-            }
-            Err(error) => return Err(error),
-        };
-        let versions = reply
-            .get("supportedVersions")
-            .and_then(|list| list.as_array());
-        let versions: Vec<&str> = versions
-            .map(|list| list.iter().filter_map(|version| version.as_str()).collect())
-            .unwrap_or_default();
-        if !versions.is_empty() && !versions.contains(&Revision::LATEST.as_str()) {
-            let is_legacy = |text: &&str| Revision::parse(text).is_some();
-            return if versions.iter().any(is_legacy) {
-                Ok(false)
-            } else {
-                Err(ClientError::Revision(versions.join(", ")))
-            };
-        }
-        let info = reply
-            .get("_meta")
-            .and_then(|meta| meta.get("io.modelcontextprotocol/serverInfo"));
-        self.server = info.map(server_name).unwrap_or_default();
-        Ok(true)
-    }
-
-    /// The handshake of earlier revisions, on whichever transport answers.
-    fn initialize(&mut self, attendant: &mut Attendant) -> Result<(), ClientError> {
-        self.mode = Mode::Legacy { session: None };
-        self.revision = Revision::LEGACY_LATEST;
-        let ask = Ask {
-            method: "initialize",
-            members: format!(
-                "\"protocolVersion\":\"{}\",\"capabilities\":{CAPABILITIES},\"clientInfo\":{}",
-                Revision::LEGACY_LATEST.as_str(),
-                client_info()
-            ),
-            ..Ask::default()
-        };
-        let reply = match self.request(&ask, attendant) {
-            Err(
-                refusal @ ClientError::Status {
-                    status: 400 | 404 | 405,
-                    ..
-                },
-            ) => {
-                attendant.trace("no Streamable HTTP; trying HTTP+SSE of 2024-11-05");
-                if self.open_http_sse().is_err() {
-                    return Err(refusal);
-                }
-                self.request(&ask, attendant)?
-            }
-            reply => reply?,
-        };
-        let version = reply
-            .get("protocolVersion")
-            .and_then(|version| version.as_str());
-        let version = version.unwrap_or_default();
-        self.revision = Revision::parse(version)
-            .filter(|revision| revision.era() == Era::Legacy)
-            .ok_or_else(|| ClientError::Revision(version.to_owned()))?;
-        self.server = reply.get("serverInfo").map(server_name).unwrap_or_default();
-        let message = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}";
-        self.wire.post(&self.fields(None), message)?;
-        Ok(())
-    }
-
-    fn open_http_sse(&mut self) -> Result<(), ClientError> {
-        let mut stream = self.wire.get(&HeaderList::new())?;
-        let data = stream.next()?.unwrap_or_default();
-        let is_endpoint = stream.event.as_deref() == Some("endpoint");
-        let target = String::from_utf8_lossy(&data).into_owned();
-        let endpoint = self.wire.endpoint.join(&target).filter(|_| is_endpoint);
-        self.wire.endpoint = endpoint.ok_or_else(|| {
-            ClientError::Invalid("the event stream does not begin with an endpoint".to_owned())
-        })?;
-        self.mode = Mode::HttpSse(Box::new(stream));
-        Ok(())
     }
 
     /// Every page of a list: the elements of `key` as the server wrote them, in order.
@@ -515,7 +407,7 @@ impl Session {
     }
 
     /// The headers of the era; for a request, those that repeat parts of it.
-    fn fields(&self, ask: Option<&Ask<'_>>) -> HeaderList {
+    pub(super) fn fields(&self, ask: Option<&Ask<'_>>) -> HeaderList {
         let mut fields = HeaderList::new();
         let is_greeting = ask.is_some_and(|ask| ask.method == "initialize");
         match &self.mode {
@@ -534,10 +426,10 @@ impl Session {
         if let Some(ask) = ask.filter(|_| self.mode_is_modern()) {
             fields.push(b"Mcp-Method", ask.method.as_bytes());
             if let Some(name) = ask.name {
-                fields.push(b"Mcp-Name", header_text(name).as_bytes());
+                fields.push(b"Mcp-Name", &header_value(name));
             }
             for (name, value) in &ask.mirrored {
-                fields.push(name.as_bytes(), value.as_bytes());
+                fields.push(name.as_bytes(), value);
             }
         }
         fields
@@ -550,52 +442,4 @@ impl Session {
             self.wire.delete(&fields);
         }
     }
-}
-
-/// What this client can do for a server.
-const CAPABILITIES: &str = "{\"elicitation\":{\"form\":{},\"url\":{}}}";
-
-fn client_info() -> String {
-    format!(
-        "{{\"name\":\"ringway-cli\",\"version\":\"{}\"}}",
-        crate::base::version::VERSION
-    )
-}
-
-fn server_name(info: &Value) -> String {
-    let text = |key: &str| {
-        info.get(key)
-            .and_then(|value| value.as_str())
-            .unwrap_or_default()
-    };
-    format!("{} {}", text("name"), text("version"))
-        .trim()
-        .to_owned()
-}
-
-/// A JSON string.
-pub(in crate::cli) fn quoted(text: &str) -> String {
-    sonic_rs::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
-}
-
-fn push_member(members: &mut String, member: &str) {
-    if !members.is_empty() {
-        members.push(',');
-    }
-    members.push_str(member);
-}
-
-/// A header value, in Base64 with its marks where plain ASCII would not survive
-/// (basic/transports/streamable-http §Value Encoding).
-fn header_text(text: &str) -> String {
-    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
-        && text.trim() == text
-        && !(text.starts_with("=?base64?") && text.ends_with("?="));
-    if is_plain {
-        return text.to_owned();
-    }
-    let mut out = b"=?base64?".to_vec();
-    base64::encode(Alphabet::Standard, text.as_bytes(), &mut out);
-    out.extend_from_slice(b"?=");
-    String::from_utf8(out).unwrap_or_default()
 }

@@ -11,7 +11,7 @@ mod lines;
 mod listen;
 mod listing;
 mod meet;
-mod mirror;
+pub(crate) mod mirror;
 mod mux;
 mod outcome;
 mod owner;
