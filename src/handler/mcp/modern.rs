@@ -12,7 +12,7 @@ use super::link::Client;
 use crate::base::clock::Now;
 use crate::http::{RequestHead, Response};
 use crate::mcp::era::{self, Headers};
-use crate::mcp::jsonrpc;
+use crate::mcp::jsonrpc::{self, HEADER_MISMATCH};
 use crate::mcp::method::Method;
 use crate::mcp::revision::Era;
 use crate::mcp::scan::{Kind, Message, is_batch};
@@ -43,7 +43,7 @@ impl Gateway {
         };
         match era::of(&headers, &parts) {
             Era::Modern => {
-                self.modern(scope, (&headers, accept), (bytes, parts), response)
+                self.modern(scope, (head, &headers, accept), (bytes, parts), response)
                     .await;
             }
             Era::Legacy => {
@@ -56,7 +56,7 @@ impl Gateway {
     async fn modern(
         self: &Rc<Self>,
         scope: Scope,
-        (headers, accept): (&Headers<'_>, Accept),
+        (head, headers, accept): (&RequestHead, &Headers<'_>, Accept),
         (bytes, parts): (Bytes, Message),
         response: &mut Response,
     ) {
@@ -80,6 +80,15 @@ impl Gateway {
                 return json(response, refusal.status, error);
             }
         };
+        if said.method == Method::ToolsCall
+            && let Some(what) = self
+                .view(scope)
+                .mirror_mismatch(&head.headers, &bytes, &parts)
+        {
+            let why = format!("Header mismatch: {what}");
+            let error = jsonrpc::error(parts.id.of(&bytes), HEADER_MISMATCH, &why, None);
+            return json(response, 400, error);
+        }
         let client = Rc::new(Client {
             revision: said.revision,
             capabilities: said.capabilities,

@@ -23,25 +23,46 @@ pub(crate) struct MirroredParam {
 impl MirroredParam {
     /// The header's value for these arguments, encoded; `None` if there is none to send.
     pub(crate) fn value(&self, arguments: &[u8]) -> Option<Vec<u8>> {
+        let (text, _) = self.text(arguments)?;
+        let mut out = Vec::new();
+        encode(text.as_bytes(), &mut out);
+        Some(out)
+    }
+
+    /// Whether a header's value, decoded, is what these arguments say; `None` stands for a
+    /// header that is not there. Numbers are compared as such (§Server Validation).
+    pub(crate) fn agrees(&self, arguments: &[u8], header: Option<&[u8]>) -> bool {
+        match (self.text(arguments), header) {
+            (None, None) => true,
+            (Some((text, is_number)), Some(header)) => {
+                let number = |text: &[u8]| core::str::from_utf8(text).ok()?.parse::<f64>().ok();
+                header == text.as_bytes()
+                    || (is_number
+                        && number(header).is_some_and(|it| Some(it) == number(text.as_bytes())))
+            }
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// The argument as text, and whether it is a number; `None` if it is not there or `null`.
+    fn text(&self, arguments: &[u8]) -> Option<(String, bool)> {
         let nodes: Vec<_> = self
             .path
             .iter()
             .map(|key| PointerNode::from(&**key))
             .collect();
         let found = sonic_rs::get_from_slice(arguments, nodes).ok()?;
-        let text = if let Some(text) = found.as_str() {
-            text.to_owned()
-        } else if let Some(flag) = found.as_bool() {
-            flag.to_string()
-        } else if let Some(number) = found.as_i64() {
-            number.to_string()
-        } else {
+        if let Some(text) = found.as_str() {
+            return Some((text.to_owned(), false));
+        }
+        if let Some(flag) = found.as_bool() {
+            return Some((flag.to_string(), false));
+        }
+        let number = found.as_i64().or_else(|| {
             let number = found.as_f64().filter(|number| number.fract() == 0.0)?;
-            (number as i64).to_string()
-        };
-        let mut out = Vec::new();
-        encode(text.as_bytes(), &mut out);
-        Some(out)
+            Some(number as i64)
+        })?;
+        Some((number.to_string(), true))
     }
 }
 
@@ -264,5 +285,37 @@ mod tests {
     fn deep_schemas_do_not_recurse_off_the_stack() {
         let deep = "{\"not\":".repeat(5_000) + "{\"x-mcp-header\":1}" + &"}".repeat(5_000);
         assert!(tool(&deep).is_err());
+    }
+
+    #[test]
+    fn headers_agree_with_the_arguments_or_not() {
+        let params = tool(
+            r#"{"type":"object","properties":{"s":{"type":"string","x-mcp-header":"S"},
+                "n":{"type":"integer","x-mcp-header":"N"}}}"#,
+        )
+        .unwrap();
+        let agrees = |name: &str, arguments: &str, header: Option<&str>| {
+            let param = params.iter().find(|param| &*param.header == name).unwrap();
+            param.agrees(arguments.as_bytes(), header.map(str::as_bytes))
+        };
+        for (name, arguments, header, expected) in [
+            ("Mcp-Param-S", r#"{"s":"a\u0062"}"#, Some("ab"), true),
+            ("Mcp-Param-S", r#"{"s":"ab"}"#, Some("AB"), false),
+            ("Mcp-Param-S", r#"{"s":"ab"}"#, None, false),
+            ("Mcp-Param-S", r#"{"s":null}"#, None, true),
+            ("Mcp-Param-S", "{}", None, true),
+            ("Mcp-Param-S", "{}", Some("ab"), false),
+            ("Mcp-Param-S", r#"{"s":"42"}"#, Some("42.0"), false),
+            ("Mcp-Param-N", r#"{"n":42}"#, Some("42.0"), true),
+            ("Mcp-Param-N", r#"{"n":42.0}"#, Some("42"), true),
+            ("Mcp-Param-N", r#"{"n":42}"#, Some("43"), false),
+            ("Mcp-Param-N", r#"{"n":42}"#, Some("x"), false),
+        ] {
+            assert_eq!(
+                agrees(name, arguments, header),
+                expected,
+                "{arguments} {header:?}"
+            );
+        }
     }
 }
