@@ -221,7 +221,7 @@ fn is_json(head: &RequestHead) -> bool {
     kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
-async fn collect(body: Body, max: u64) -> Result<Bytes, BodyError> {
+pub(super) async fn collect(body: Body, max: u64) -> Result<Bytes, BodyError> {
     let fits = |len: usize| {
         if len as u64 > max {
             Err(BodyError::TooLarge)

@@ -11,7 +11,6 @@ use super::Scope;
 use super::gateway::Gateway;
 use super::link::{Item, ServerId, ServerState, SessionKey};
 use super::listen::stamped;
-use super::slots::Key;
 use super::sse;
 use super::streams::{Open, Slow, send};
 use crate::mcp::method::Method;
@@ -104,7 +103,7 @@ impl Gateway {
             if changed != Changed::None {
                 let plain = notification(method, "");
                 self.deliver(|open| match open {
-                    Open::Listening { scope, .. } if changed.concerns(*scope) => {
+                    Open::Listening(listener) if changed.concerns(listener.scope) => {
                         Some(sse::event(&plain))
                     }
                     Open::Subscription { subscription, .. }
@@ -124,7 +123,7 @@ impl Gateway {
         let plain = sse::event(message);
         let sessions = self.sessions.borrow();
         self.deliver(|open| match open {
-            Open::Listening { session, .. } if sessions.subscribes(*session, server, uri) => {
+            Open::Listening(listener) if sessions.subscribes(listener.session, server, uri) => {
                 Some(plain.clone())
             }
             Open::Subscription { subscription, .. } if subscription.watches(server, uri) => {
@@ -140,7 +139,8 @@ impl Gateway {
         let mut late = Vec::new();
         for (key, open) in self.streams.borrow().iter() {
             let pieces = match open {
-                Open::Listening { pieces, .. } | Open::Subscription { pieces, .. } => pieces,
+                Open::Listening(listener) => &listener.pieces,
+                Open::Subscription { pieces, .. } => pieces,
                 Open::Waiting(_) | Open::Call(_) => continue,
             };
             if let Some(bytes) = choose(open)
@@ -154,18 +154,10 @@ impl Gateway {
         }
     }
 
-    /// Ends the GET streams of a session on this shard.
+    /// Ends the GET stream of a session on this shard.
     pub(super) fn stop_listening(&self, session: SessionKey) {
-        let keys: Vec<Key> = self
-            .streams
-            .borrow()
-            .iter()
-            .filter(|(_, open)| {
-                matches!(open, Open::Listening { session: known, .. } if *known == session)
-            })
-            .map(|(key, _)| key)
-            .collect();
-        for key in keys {
+        let key = self.streams.borrow().listener(session).map(|(key, _)| key);
+        if let Some(key) = key {
             self.close(key);
         }
     }
@@ -176,7 +168,7 @@ impl Gateway {
         let mut ending = Vec::new();
         for (key, open) in self.streams.borrow().iter() {
             match open {
-                Open::Listening { .. } => ending.push(key),
+                Open::Listening(_) => ending.push(key),
                 Open::Subscription {
                     subscription,
                     pieces,

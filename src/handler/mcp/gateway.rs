@@ -72,7 +72,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway that knows of its servers what their links do.
+    /// A gateway that knows nothing of its servers yet.
     #[must_use]
     pub fn new(parts: Parts) -> Rc<Self> {
         let listeners = &parts.config.listeners;
@@ -83,7 +83,7 @@ impl Gateway {
         let max_streams = parts.config.mcp.max_streams;
         Rc::new(Self {
             sealer: Sealer::new(&parts.secret),
-            states: RefCell::new(parts.links.iter().map(|(_, link)| link.state()).collect()),
+            states: RefCell::new(vec![None; parts.links.len()]),
             views: RefCell::default(),
             streams: RefCell::new(Streams::new(max_streams)),
             asks: RefCell::new(Asks::new()),
@@ -128,12 +128,6 @@ impl Gateway {
                 uri,
                 message,
             }) => self.resource_updated(server, &uri, &message),
-            PeerMessage::Sibling { server, note } => {
-                let link = self.links.get(usize::from(server.0));
-                if let Some(state) = link.and_then(|(_, link)| link.hear(&note)) {
-                    self.server_changed(state);
-                }
-            }
             PeerMessage::Answer {
                 session,
                 ticket,
@@ -144,11 +138,7 @@ impl Gateway {
             PeerMessage::Cancel { session, request } => {
                 self.cancel_here(session, request);
             }
-            PeerMessage::Revoke {
-                session,
-                home,
-                expires,
-            } => self.revoke_here(session, home, expires),
+            PeerMessage::Revoke { session, expires } => self.revoke_here(session, expires),
             PeerMessage::LogLevel {
                 session,
                 level,
@@ -201,8 +191,14 @@ impl Gateway {
             return;
         };
         self.recorder.shift(Gauge::OpenStreams, -1);
-        if let Open::Subscription { subscription, .. } = open {
-            self.unwatch(&subscription);
+        match open {
+            Open::Subscription { subscription, .. } => self.unwatch(&subscription),
+            Open::Listening(listener) => {
+                for (server, uri) in listener.watched.take() {
+                    self.watch(server, &listener.client, &uri, false);
+                }
+            }
+            Open::Waiting(_) | Open::Call(_) => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! Requests of legacy clients (2024-11-05 … 2025-11-25): a handshake, a sealed session, a GET
 //! stream, batches in the one revision that has them.
 
+use core::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -13,8 +14,9 @@ use super::gateway::Gateway;
 use super::link::{Client, LogLevel, ServerId, SessionKey};
 use super::listen::QUEUE_EVENTS_MAX;
 use super::peers::{PeerMessage, SubscriptionChange};
+use super::sessions::Full;
 use super::sse;
-use super::streams::{Open, send};
+use super::streams::{Listener, Open, send};
 use super::view::can_subscribe;
 use crate::base::channel::bounded;
 use crate::base::clock::Now;
@@ -195,22 +197,25 @@ impl Gateway {
                 info: Bytes::new(),
                 log_level: None,
             },
-            Some(session) => {
-                let key = SessionKey(session.key);
-                Client {
-                    revision: session.revision,
-                    capabilities: session.capabilities,
-                    session: Some(key),
-                    info: session.client_info.clone().into(),
-                    log_level: self.sessions.borrow().log_level(key),
-                }
-            }
+            Some(session) => self.client(session),
         };
         Ok(Sender {
             client: Rc::new(client),
             session: session.map(Rc::new),
             now,
         })
+    }
+
+    /// Who a session's client is.
+    fn client(&self, session: &Session) -> Client {
+        let key = SessionKey(session.key);
+        Client {
+            revision: session.revision,
+            capabilities: session.capabilities,
+            session: Some(key),
+            info: session.client_info.clone().into(),
+            log_level: self.sessions.borrow().log_level(key),
+        }
     }
 
     fn session(&self, head: &RequestHead, now: Now) -> Option<Result<Session, String>> {
@@ -347,9 +352,6 @@ impl Gateway {
         }
         let change = SubscriptionChange {
             session: SessionKey(session.key),
-            home: session.home,
-            revision: session.revision,
-            capabilities: session.capabilities,
             server: ServerId(server),
             uri: uri.into(),
             subscribed,
@@ -364,29 +366,25 @@ impl Gateway {
         }
     }
 
-    /// Notes a session's subscription; its home shard also watches for it.
-    pub(super) fn subscribe_here(
-        &self,
-        change: &SubscriptionChange,
-    ) -> Result<(), super::sessions::Full> {
+    /// Notes a session's subscription, and watches for it if the session listens here.
+    pub(super) fn subscribe_here(&self, change: &SubscriptionChange) -> Result<(), Full> {
         let now = Now::read().unix.as_secs();
-        let mut sessions = self.sessions.borrow_mut();
         let (session, server) = (change.session, change.server);
+        let mut sessions = self.sessions.borrow_mut();
         let changed = if change.subscribed {
             sessions.subscribe(session, server, &change.uri, change.expires, now)?
         } else {
             sessions.unsubscribe(session, server, &change.uri)
         };
         drop(sessions);
-        if changed && self.peers.is_home(change.home) {
-            let client = Rc::new(Client {
-                revision: change.revision,
-                capabilities: change.capabilities,
-                session: Some(session),
-                info: Bytes::new(),
-                log_level: None,
-            });
-            self.watch(server, &client, &change.uri, change.subscribed);
+        if changed && let Some((_, listener)) = self.streams.borrow().listener(session) {
+            let mut watched = listener.watched.borrow_mut();
+            if change.subscribed {
+                watched.push((server, change.uri.clone()));
+            } else {
+                watched.retain(|known| *known != (server, change.uri.clone()));
+            }
+            self.watch(server, &listener.client, &change.uri, change.subscribed);
         }
         Ok(())
     }
@@ -394,25 +392,33 @@ impl Gateway {
     /// The stream on which a session hears what belongs to no request.
     pub(super) fn get(&self, scope: Scope, head: &RequestHead, now: Now, response: &mut Response) {
         let session = match self.session(head, now) {
-            Some(Ok(session)) => SessionKey(session.key),
+            Some(Ok(session)) => session,
             Some(Err(why)) => return refuse(response, 404, &why),
             None => return no_method(response),
         };
         if !Accept::events(head) {
             return refuse(response, 406, "Accept must allow text/event-stream");
         }
+        let key = SessionKey(session.key);
         // One stream a session: a second one means that the client lost the first.
-        self.stop_listening(session);
-        self.peers.tell_others(&PeerMessage::Listening(session));
+        self.stop_listening(key);
+        self.peers.tell_others(&PeerMessage::Listening(key));
         let (pieces, receiver) = bounded(QUEUE_EVENTS_MAX);
         let first = send(&pieces, sse::HEARTBEAT);
-        let open = Open::Listening {
-            session,
+        let client = Rc::new(self.client(&session));
+        let watched = self.sessions.borrow().subscriptions(key);
+        let listener = Listener {
+            session: key,
+            client: Rc::clone(&client),
             scope,
+            watched: RefCell::new(watched.clone()),
             pieces,
         };
-        if first.is_err() || self.open(open).is_err() {
+        if first.is_err() || self.open(Open::Listening(listener)).is_err() {
             return refuse(response, 503, "Too many streams are open on this gateway");
+        }
+        for (server, uri) in watched {
+            self.watch(server, &client, &uri, true);
         }
         sse::head(response);
         response.body = Body::Stream(receiver);
@@ -425,33 +431,19 @@ impl Gateway {
             Some(Err(why)) => return refuse(response, 404, &why),
             None => return no_method(response),
         };
-        let (key, home, expires) = (SessionKey(session.key), session.home, session.expires);
-        self.revoke_here(key, home, expires);
+        let (key, expires) = (SessionKey(session.key), session.expires);
+        self.revoke_here(key, expires);
         self.peers.tell_others(&PeerMessage::Revoke {
             session: key,
-            home,
             expires,
         });
         response.status = 204;
     }
 
-    pub(super) fn revoke_here(&self, session: SessionKey, home: u16, expires: u64) {
+    pub(super) fn revoke_here(&self, session: SessionKey, expires: u64) {
         let now = Now::read().unix.as_secs();
-        let mut watched = self.sessions.borrow_mut().revoke(session, expires, now);
-        if !self.peers.is_home(home) {
-            watched.clear();
-        }
-        let client = Rc::new(Client {
-            revision: Revision::LEGACY_LATEST,
-            capabilities: Default::default(),
-            session: Some(session),
-            info: Bytes::new(),
-            log_level: None,
-        });
-        for (server, uri) in watched {
-            self.watch(server, &client, &uri, false);
-        }
         self.stop_listening(session);
+        self.sessions.borrow_mut().revoke(session, expires, now);
         for (_, link) in &self.links {
             link.end_session(session);
         }

@@ -58,19 +58,6 @@ pub trait Link {
 
     /// A legacy session is over; what was kept for it alone can go.
     fn end_session(&self, session: SessionKey);
-
-    /// What is known of the server from the start, before any [`ServerEvent`].
-    fn state(&self) -> Option<Arc<ServerState>> {
-        None
-    }
-
-    /// The same server's link on another shard says something, by
-    /// [`PeerMessage::Sibling`](super::peers::PeerMessage::Sibling). Returns the server's new
-    /// state if that changes it.
-    fn hear(&self, note: &str) -> Option<Arc<ServerState>> {
-        let _ = note;
-        None
-    }
 }
 
 /// One request for one server.

@@ -8,8 +8,8 @@
 
 mod about;
 mod asks;
-mod builtin_link;
 mod catalogue;
+pub mod demo;
 mod dispatch;
 mod endpoint;
 mod events;
@@ -25,10 +25,11 @@ mod slots;
 mod sse;
 mod streams;
 pub mod tasks;
+#[cfg(test)]
+mod tests;
 pub mod upstream;
 mod view;
 
-pub use builtin_link::DemoLink;
 pub use endpoint::HttpRequest;
 pub use gateway::{Gateway, Parts};
 

@@ -4,8 +4,7 @@
 use async_channel::{Receiver, Sender, TrySendError};
 use bytes::Bytes;
 
-use super::link::{ClientCapabilities, LogLevel, ServerEvent, ServerId, SessionKey};
-use crate::mcp::revision::Revision;
+use super::link::{LogLevel, ServerEvent, ServerId, SessionKey};
 
 /// Messages that may wait in a shard's mailbox. They are small and handled in microseconds; a
 /// shard that lets this many pile up is stuck, and telling it more would only hide that.
@@ -16,15 +15,6 @@ const MAILBOX_MAX: usize = 4096;
 pub enum PeerMessage {
     /// A server changed or said something; from its owner shard to all.
     Server(ServerEvent),
-    /// From a server's link on one shard to its link on another: [`Link::hear`].
-    ///
-    /// [`Link::hear`]: super::link::Link::hear
-    Sibling {
-        /// Which server.
-        server: ServerId,
-        /// For the link to read.
-        note: Box<str>,
-    },
     /// A client's answer to a server's request that waits on the receiving shard.
     Answer {
         /// Whose request it was.
@@ -45,8 +35,6 @@ pub enum PeerMessage {
     Revoke {
         /// Which session.
         session: SessionKey,
-        /// The shard that watches resources for it.
-        home: u16,
         /// When its id would have expired, seconds since the Unix epoch.
         expires: u64,
     },
@@ -71,12 +59,6 @@ pub enum PeerMessage {
 pub struct SubscriptionChange {
     /// Which session.
     pub session: SessionKey,
-    /// The shard that watches the resource for the session.
-    pub home: u16,
-    /// What the session's client speaks.
-    pub revision: Revision,
-    /// What it declared.
-    pub capabilities: ClientCapabilities,
     /// Whose resource.
     pub server: ServerId,
     /// Which resource.
@@ -134,13 +116,6 @@ impl Peers {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.mailboxes.is_empty()
-    }
-
-    /// Whether a session's home is this shard. The session may be older than this process or
-    /// come from one with more shards.
-    #[must_use]
-    pub fn is_home(&self, home: u16) -> bool {
-        usize::from(home) % self.mailboxes.len().max(1) == usize::from(self.own)
     }
 
     /// Tells one shard (this one too), or says why not.

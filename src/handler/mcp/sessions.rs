@@ -86,19 +86,22 @@ impl Sessions {
         notes.subscriptions.len() < before
     }
 
+    /// What a session is subscribed to.
+    pub(super) fn subscriptions(&self, session: SessionKey) -> Vec<(ServerId, Box<str>)> {
+        let notes = self.noted.get(&session);
+        notes
+            .map(|notes| notes.subscriptions.clone())
+            .unwrap_or_default()
+    }
+
     pub(super) fn subscribes(&self, session: SessionKey, server: ServerId, uri: &str) -> bool {
         self.noted
             .get(&session)
             .is_some_and(|notes| notes.has(server, uri))
     }
 
-    /// Ends a session; returns what it had subscribed to.
-    pub(super) fn revoke(
-        &mut self,
-        session: SessionKey,
-        expires: u64,
-        now: u64,
-    ) -> Vec<(ServerId, Box<str>)> {
+    /// Ends a session.
+    pub(super) fn revoke(&mut self, session: SessionKey, expires: u64, now: u64) {
         if self.revoked.len() >= REVOKED_MAX {
             self.revoked.retain(|_, expires| *expires > now);
         }
@@ -113,8 +116,7 @@ impl Sessions {
             self.revocations_lost += 1;
         }
         self.revoked.insert(session, expires);
-        let notes = self.noted.remove(&session);
-        notes.map(|notes| notes.subscriptions).unwrap_or_default()
+        self.noted.remove(&session);
     }
 
     pub(super) fn is_revoked(&self, session: SessionKey) -> bool {
@@ -175,7 +177,8 @@ mod tests {
         let mut sessions = Sessions::default();
         sessions.set_log_level(ONE, LogLevel::Error, 10, 0).unwrap();
         sessions.subscribe(ONE, SERVER, "a", 10, 0).unwrap();
-        assert_eq!(sessions.revoke(ONE, 10, 0), [(SERVER, "a".into())]);
+        sessions.revoke(ONE, 10, 0);
+        assert!(sessions.subscriptions(ONE).is_empty());
         assert!(sessions.is_revoked(ONE));
         assert_eq!(sessions.log_level(ONE), None);
     }

@@ -3,9 +3,10 @@
 
 use core::cell::{Cell, RefCell};
 use core::task::{Context, Poll, Waker};
+use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::link::SessionKey;
+use super::link::{Client, ServerId, SessionKey};
 use super::listen::Subscription;
 use super::slots::{Key, Slots};
 use super::sse;
@@ -43,11 +44,7 @@ pub(super) enum Open {
     /// The stream of a call.
     Call(Pieces),
     /// The GET stream of a legacy session.
-    Listening {
-        session: SessionKey,
-        scope: super::Scope,
-        pieces: Pieces,
-    },
+    Listening(Listener),
     /// `subscriptions/listen`
     Subscription {
         subscription: Rc<Subscription>,
@@ -55,10 +52,22 @@ pub(super) enum Open {
     },
 }
 
+/// A legacy session's GET stream.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) session: SessionKey,
+    pub(super) client: Rc<Client>,
+    pub(super) scope: super::Scope,
+    /// The session's subscriptions, watched for as long as the stream is open.
+    pub(super) watched: RefCell<Vec<(ServerId, Box<str>)>>,
+    pub(super) pieces: Pieces,
+}
+
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Streams {
     open: Slots<(u32, Open)>,
+    listening: HashMap<SessionKey, Key>,
     step: u32,
 }
 
@@ -98,9 +107,8 @@ impl Open {
     fn pieces(&self) -> Option<&Pieces> {
         match self {
             Self::Waiting(_) => None,
-            Self::Call(pieces)
-            | Self::Listening { pieces, .. }
-            | Self::Subscription { pieces, .. } => Some(pieces),
+            Self::Listening(listener) => Some(&listener.pieces),
+            Self::Call(pieces) | Self::Subscription { pieces, .. } => Some(pieces),
         }
     }
 
@@ -110,9 +118,10 @@ impl Open {
 }
 
 impl Streams {
-    pub(super) const fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize) -> Self {
         Self {
             open: Slots::new(max),
+            listening: HashMap::new(),
             step: 0,
         }
     }
@@ -120,11 +129,34 @@ impl Streams {
     /// Takes something in; gives it back if too much is open. Beats after a whole interval.
     pub(super) fn insert(&mut self, open: Open) -> Result<Key, Open> {
         let step = self.step % BEAT_STEPS;
-        self.open.insert((step, open)).map_err(|(_, open)| open)
+        let session = match &open {
+            Open::Listening(listener) => Some(listener.session),
+            _ => None,
+        };
+        let key = self.open.insert((step, open)).map_err(|(_, open)| open)?;
+        if let Some(session) = session {
+            self.listening.insert(session, key);
+        }
+        Ok(key)
+    }
+
+    /// The GET stream of a session.
+    pub(super) fn listener(&self, session: SessionKey) -> Option<(Key, &Listener)> {
+        let key = *self.listening.get(&session)?;
+        match self.open.get(key) {
+            Some((_, Open::Listening(listener))) => Some((key, listener)),
+            _ => None,
+        }
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<Open> {
-        self.open.remove(key).map(|(_, open)| open)
+        let (_, open) = self.open.remove(key)?;
+        if let Open::Listening(listener) = &open
+            && self.listening.get(&listener.session) == Some(&key)
+        {
+            self.listening.remove(&listener.session);
+        }
+        Some(open)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Open)> {
