@@ -43,8 +43,9 @@ const CACHING: Caching = Caching {
 /// The id of every question; the front puts its own in place.
 const QUESTION_ID: &[u8] = b"1";
 
-/// One shard's end of what the demo links tell each other.
-#[derive(Debug)]
+/// One shard's end of what the demo links tell each other. A shard that starts again gets a
+/// clone.
+#[derive(Clone, Debug)]
 pub struct Wire {
     all: Vec<async_channel::Sender<List>>,
     own: async_channel::Receiver<List>,

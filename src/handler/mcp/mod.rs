@@ -30,6 +30,7 @@ mod tests;
 pub mod upstream;
 mod view;
 
+pub use demo::DemoLink;
 pub use endpoint::HttpRequest;
 pub use gateway::{Gateway, Parts};
 
