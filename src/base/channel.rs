@@ -36,6 +36,12 @@ impl<T> Shared<T> {
     fn wake_receiver(&mut self) -> Option<Waker> {
         self.receiver_waker.take()
     }
+
+    fn remember_sender(&mut self, cx: &Context<'_>) {
+        if !self.sender_wakers.iter().any(|w| w.will_wake(cx.waker())) {
+            self.sender_wakers.push(cx.waker().clone());
+        }
+    }
 }
 
 /// The sending half. Clones feed the same queue.
@@ -83,10 +89,7 @@ impl<T> Sender<T> {
             Err(TrySendError::Closed(_)) => Poll::Ready(Err(Closed)),
             Err(TrySendError::Full(item)) => {
                 *slot = Some(item);
-                let mut shared = self.shared.borrow_mut();
-                if !shared.sender_wakers.iter().any(|w| w.will_wake(cx.waker())) {
-                    shared.sender_wakers.push(cx.waker().clone());
-                }
+                self.shared.borrow_mut().remember_sender(cx);
                 Poll::Pending
             }
         }
@@ -111,6 +114,33 @@ impl<T> Sender<T> {
         Ok(())
     }
 
+    /// Resolves when there is room for an item, so that the next
+    /// [`try_send`](Self::try_send) by the only sender succeeds.
+    pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        let mut shared = self.shared.borrow_mut();
+        if !shared.receiver_alive {
+            return Poll::Ready(Err(Closed));
+        }
+        if shared.queue.len() < shared.capacity {
+            return Poll::Ready(Ok(()));
+        }
+        shared.remember_sender(cx);
+        Poll::Pending
+    }
+
+    /// Resolves when the receiver waits and there is nothing for it.
+    pub fn poll_awaited(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        let mut shared = self.shared.borrow_mut();
+        if !shared.receiver_alive {
+            return Poll::Ready(Err(Closed));
+        }
+        if shared.queue.is_empty() && shared.receiver_waker.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        shared.remember_sender(cx);
+        Poll::Pending
+    }
+
     /// Whether the receiver is gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -124,9 +154,7 @@ impl<T> Sender<T> {
             if !shared.receiver_alive {
                 return Poll::Ready(());
             }
-            if !shared.sender_wakers.iter().any(|w| w.will_wake(cx.waker())) {
-                shared.sender_wakers.push(cx.waker().clone());
-            }
+            shared.remember_sender(cx);
             Poll::Pending
         })
         .await;
@@ -167,21 +195,23 @@ impl<T> Receiver<T> {
 
     /// Poll form of [`recv`](Self::recv).
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let (item, wakers) = {
+        let (polled, wakers) = {
             let mut shared = self.shared.borrow_mut();
-            match shared.queue.pop_front() {
-                Some(item) => (item, std::mem::take(&mut shared.sender_wakers)),
+            let polled = match shared.queue.pop_front() {
+                Some(item) => Poll::Ready(Some(item)),
                 None if shared.senders == 0 => return Poll::Ready(None),
                 None => {
                     shared.receiver_waker = Some(cx.waker().clone());
-                    return Poll::Pending;
+                    Poll::Pending
                 }
-            }
+            };
+            // Senders wait for room, or for the receiver to wait.
+            (polled, std::mem::take(&mut shared.sender_wakers))
         };
         for waker in wakers {
             waker.wake();
         }
-        Poll::Ready(Some(item))
+        polled
     }
 
     /// The next item if one is queued.
@@ -222,6 +252,21 @@ mod tests {
         assert_eq!(sender.try_send(2), Err(TrySendError::Full(2)));
         assert_eq!(receiver.try_recv(), Some(1));
         assert_eq!(sender.try_send(2), Ok(()));
+    }
+
+    #[test]
+    fn a_sender_learns_of_room_and_of_a_receiver_that_waits() {
+        let (sender, mut receiver) = bounded(1);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(sender.poll_ready(&mut cx), Poll::Ready(Ok(())));
+        assert_eq!(sender.poll_awaited(&mut cx), Poll::Pending);
+        assert_eq!(receiver.poll_recv(&mut cx), Poll::Pending);
+        assert_eq!(sender.poll_awaited(&mut cx), Poll::Ready(Ok(())));
+        assert_eq!(sender.try_send(1), Ok(()));
+        assert_eq!(sender.poll_ready(&mut cx), Poll::Pending);
+        assert_eq!(sender.poll_awaited(&mut cx), Poll::Pending);
+        drop(receiver);
+        assert_eq!(sender.poll_ready(&mut cx), Poll::Ready(Err(Closed)));
     }
 
     #[test]
