@@ -30,4 +30,6 @@ pub mod upstream;
 pub mod handler;
 pub mod record;
 
+pub mod server;
+
 pub mod cli;

@@ -161,6 +161,12 @@ impl Listener {
         }
     }
 
+    /// A connection that waits already. Any error is for [`accept`](Self::accept) to tell.
+    pub fn try_accept(&mut self) -> Option<(Plain, SocketAddr)> {
+        let accepted = SockRef::from(&self.fd.as_fd()).accept();
+        accepted.and_then(register).ok()
+    }
+
     /// Without descriptors accept(2) fails at once while the queue stays readable: a loop
     /// would spin. One waiting connection is told, then the rest waits for better times.
     async fn starve(&mut self, error: io::Error) -> Accepted {

@@ -6,7 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use socket2::{SockRef, Socket};
 
@@ -143,9 +143,9 @@ impl Plain {
         self.with_socket(|socket| socket.send_with_flags(bytes, SEND_FLAGS))
     }
 
-    /// Writes what fits of several parts and never waits.
-    pub fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.with_socket(|socket| socket.send_vectored_with_flags(parts, SEND_FLAGS))
+    /// Writes what fits of several parts without their first `skipped` bytes, and never waits.
+    pub fn try_write_parts(&self, parts: &[&[u8]], skipped: usize) -> io::Result<usize> {
+        send_parts(self.fd.as_fd(), parts, skipped)
     }
 
     /// See [`Stream::write_all`].
@@ -168,11 +168,7 @@ impl Plain {
         while sent < total {
             sent += self
                 .fd
-                .when_writable(|fd| {
-                    let mut slices = [IoSlice::new(&[]); VECTORED_PARTS_MAX];
-                    let filled = fill_slices(&mut slices, parts, sent);
-                    SockRef::from(&fd).send_vectored_with_flags(filled, SEND_FLAGS)
-                })
+                .when_writable(|fd| send_parts(fd, parts, sent))
                 .await?;
         }
         Ok(())
@@ -181,6 +177,11 @@ impl Plain {
     /// `shutdown(2)`.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.with_socket(|socket| socket.shutdown(how))
+    }
+
+    /// Makes closing throw away what has not been sent and reset the connection.
+    pub fn reset_on_close(&self) -> io::Result<()> {
+        self.with_socket(|socket| socket.set_linger(Some(std::time::Duration::ZERO)))
     }
 
     /// A note of the descriptor, for a sweep to shut it down by.
@@ -205,6 +206,12 @@ impl Plain {
         let fd = self.fd.as_fd();
         read(&SockRef::from(&fd))
     }
+}
+
+fn send_parts(fd: BorrowedFd<'_>, parts: &[&[u8]], skipped: usize) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); VECTORED_PARTS_MAX];
+    let filled = fill_slices(&mut slices, parts, skipped);
+    SockRef::from(&fd).send_vectored_with_flags(filled, SEND_FLAGS)
 }
 
 /// Points `slices` at `parts` without their first `skipped` bytes.

@@ -317,6 +317,12 @@ impl ServerConn {
         self.phase == Phase::Head && self.scan.is_fresh()
     }
 
+    /// Whether the open exchange's request, its body included, has been read to its end.
+    #[must_use]
+    pub fn is_request_read(&self) -> bool {
+        self.phase == Phase::Read
+    }
+
     /// Whether the client asked for another protocol (RFC 9110 §7.8); ignoring it is fine.
     #[must_use]
     pub fn wants_upgrade(&self) -> bool {

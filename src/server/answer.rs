@@ -1,0 +1,247 @@
+//! Sends responses: small ones gather in the output, large ones go out beside it, streams as
+//! they come.
+
+use core::future::poll_fn;
+use core::task::Poll;
+use std::io;
+
+use bytes::Bytes;
+
+use crate::base::channel::Receiver;
+use crate::base::clock::Now;
+use crate::http::h1::BodyKind;
+use crate::http::h1::chunked::{CHUNK_TAIL, encode_chunk, encode_chunk_head, encode_last_chunk};
+use crate::http::{Body, BodyError, Frame, Response};
+use crate::metrics::Counter;
+use crate::net::Plain;
+use crate::server::Server;
+use crate::server::connection::Close;
+use crate::server::content::{Content, Wire};
+use crate::server::deadlines::{Limit, Place};
+
+/// Content up to so many bytes is copied behind its head; beyond it a second part of the write
+/// costs less than the copy.
+const COPY_BYTES_MAX: usize = 16 * 1024;
+/// Responses of pipelined requests, and frames of a stream, gather up to so many bytes.
+const GATHER_BYTES_MAX: usize = 32 * 1024;
+/// nginx's code for a client that left before its answer.
+const CLIENT_LEFT: u16 = 499;
+
+/// How the sending of a response ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sending {
+    pub(super) status: u16,
+    /// Bytes of content sent, or gathered to be sent.
+    pub(super) body_bytes: u64,
+    pub(super) result: Result<(), Close>,
+}
+
+impl Sending {
+    /// There is nobody to send to.
+    pub(super) const fn unwanted() -> Self {
+        Self {
+            status: CLIENT_LEFT,
+            body_bytes: 0,
+            result: Err(Close::Now),
+        }
+    }
+}
+
+/// Sends a response whole. `now` is moved on if that took time.
+pub(super) async fn send(
+    wire: &mut Wire<'_>,
+    content: &mut Content,
+    response: &mut Response,
+    now: &mut Now,
+) -> Sending {
+    let time = &wire.server.time;
+    if wire.output.capacity() == 0 {
+        *wire.output = wire.server.buffers.small();
+    }
+    let sent = time.with_date(*now, |date| {
+        wire.codec.respond(response, date, wire.output)
+    });
+    let (body_bytes, result) = match (sent.body, core::mem::take(&mut response.body)) {
+        (BodyKind::None, _) | (_, Body::Empty) => (0, Ok(())),
+        (_, Body::Static(bytes)) => (bytes.len() as u64, whole(wire, bytes, now).await),
+        (_, Body::Full(bytes)) => (bytes.len() as u64, whole(wire, &bytes, now).await),
+        (kind, Body::Stream(frames)) => {
+            let streamed = stream(wire, content, frames, kind).await;
+            *now = time.now();
+            streamed
+        }
+    };
+    Sending {
+        status: response.status,
+        body_bytes,
+        result,
+    }
+}
+
+async fn whole(wire: &mut Wire<'_>, bytes: &[u8], now: &mut Now) -> Result<(), Close> {
+    if bytes.len() <= COPY_BYTES_MAX {
+        wire.output.extend_from_slice(bytes);
+        if wire.output.len() <= GATHER_BYTES_MAX {
+            return Ok(());
+        }
+        return wire.flush().await;
+    }
+    let socket = wire.reader.socket();
+    let parts = [wire.output.as_slice(), bytes];
+    let result = send_parts(wire.server, wire.place, socket, &parts).await;
+    wire.output.clear();
+    *now = wire.server.time.now();
+    result
+}
+
+/// Sends frames as they come. Frames that wait together leave together.
+async fn stream(
+    wire: &mut Wire<'_>,
+    content: &mut Content,
+    mut frames: Receiver<Result<Frame, BodyError>>,
+    kind: BodyKind,
+) -> (u64, Result<(), Close>) {
+    let mut body_bytes = 0;
+    loop {
+        let frame = match next_frame(wire, content, &mut frames).await {
+            Ok(frame) => frame,
+            Err(close) => return (body_bytes, Err(close)),
+        };
+        let trailers = match frame {
+            Some(Ok(Frame::Data(bytes))) => {
+                let bytes = within_length(kind, body_bytes, bytes);
+                body_bytes += bytes.len() as u64;
+                if let Err(close) = put_data(wire, kind, &bytes).await {
+                    return (body_bytes, Err(close));
+                }
+                continue;
+            }
+            Some(Ok(Frame::Trailers(trailers))) => Some(trailers),
+            // Without its last chunk, or short of its length, the client knows it is broken.
+            Some(Err(_)) => return (body_bytes, wire.flush().await.and(Err(Close::Now))),
+            None => None,
+        };
+        let result = match kind {
+            BodyKind::Chunked => {
+                encode_last_chunk(trailers.as_ref(), wire.output);
+                Ok(())
+            }
+            BodyKind::Length(length) if body_bytes < length => Err(Close::Now),
+            _ => Ok(()),
+        };
+        return (body_bytes, wire.flush().await.and(result));
+    }
+}
+
+/// The next frame; sends what has gathered before it waits. An error is a client that left.
+async fn next_frame(
+    wire: &mut Wire<'_>,
+    content: &mut Content,
+    frames: &mut Receiver<Result<Frame, BodyError>>,
+) -> Result<Option<Result<Frame, BodyError>>, Close> {
+    let ready = poll_fn(|cx| Poll::Ready(frames.poll_recv(cx))).await;
+    if let Poll::Ready(frame) = ready {
+        return Ok(frame);
+    }
+    wire.flush().await?;
+    poll_fn(|cx| {
+        if let Poll::Ready(frame) = frames.poll_recv(cx) {
+            return Poll::Ready(Ok(frame));
+        }
+        content.poll(cx, wire, true).map(|_gone| Err(Close::Now))
+    })
+    .await
+}
+
+async fn put_data(wire: &mut Wire<'_>, kind: BodyKind, bytes: &[u8]) -> Result<(), Close> {
+    if wire.output.capacity() == 0 {
+        *wire.output = wire.server.buffers.small();
+    }
+    let is_chunked = kind == BodyKind::Chunked;
+    if bytes.len() <= COPY_BYTES_MAX {
+        if is_chunked {
+            encode_chunk(bytes, wire.output);
+        } else {
+            wire.output.extend_from_slice(bytes);
+        }
+        if wire.output.len() <= GATHER_BYTES_MAX {
+            return Ok(());
+        }
+        return wire.flush().await;
+    }
+    let tail = if is_chunked { CHUNK_TAIL } else { b"" };
+    if is_chunked {
+        encode_chunk_head(bytes.len(), wire.output);
+    }
+    let socket = wire.reader.socket();
+    let parts = [wire.output.as_slice(), bytes, tail];
+    let result = send_parts(wire.server, wire.place, socket, &parts).await;
+    wire.output.clear();
+    result
+}
+
+/// What of a frame fits the length that the head has promised.
+fn within_length(kind: BodyKind, sent: u64, bytes: Bytes) -> Bytes {
+    match kind {
+        BodyKind::Length(length) => {
+            let left = usize::try_from(length - sent).unwrap_or(usize::MAX);
+            bytes.slice(..left.min(bytes.len()))
+        }
+        _ => bytes,
+    }
+}
+
+/// Sends the output and empties it.
+pub(super) async fn flush(
+    server: &Server,
+    place: &Place,
+    socket: &Plain,
+    output: &mut Vec<u8>,
+) -> Result<(), Close> {
+    if output.is_empty() {
+        return Ok(());
+    }
+    // Nearly always the socket takes it all.
+    let sent = match socket.try_write(output) {
+        Ok(sent) => sent,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        Err(_) => return Err(Close::Now),
+    };
+    server.recorder.add(Counter::SentBytes, sent as u64);
+    if sent < output.len() {
+        let rest = output.get(sent..).unwrap_or_default();
+        send_parts(server, place, socket, &[rest]).await?;
+    }
+    output.clear();
+    Ok(())
+}
+
+/// Sends parts to a client that may not take them at once. The time limit is for each step.
+async fn send_parts(
+    server: &Server,
+    place: &Place,
+    socket: &Plain,
+    parts: &[&[u8]],
+) -> Result<(), Close> {
+    let total: usize = parts.iter().map(|part| part.len()).sum();
+    let timeout = server.config.server.send_timeout;
+    let mut sent = 0;
+    while sent < total {
+        match socket.try_write_parts(parts, sent) {
+            Ok(count) => {
+                sent += count;
+                server.recorder.add(Counter::SentBytes, count as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                place.arm(Limit::Send, server.time.now().mono + timeout);
+                let writable = socket.writable().await;
+                place.disarm();
+                if writable.is_err() {
+                    return Err(Close::Now);
+                }
+            }
+            Err(_) => return Err(Close::Now),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! One connection: its task, the fence around it, how it ends.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::metrics::{Counter, Gauge};
+use crate::net::Plain;
+use crate::net::runtime::fence;
+use crate::server::Server;
+use crate::server::deadlines::{Limit, Place};
+use crate::server::reader::Reader;
+
+/// How long we wait for the client's end after ours. What it still sends meanwhile is read, or
+/// else the kernel would answer with a reset that can overtake our last response.
+const LINGER: Duration = Duration::from_secs(5);
+/// What is read and thrown away meanwhile; a client that sends more is not listening.
+const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) server: Rc<Server>,
+    /// Before the socket, so that it is dropped first: see [`Place`].
+    pub(super) place: Place,
+    pub(super) reader: Reader,
+    pub(super) peer: SocketAddr,
+    /// Requests so far.
+    pub(super) requests: u64,
+}
+
+/// How a connection is to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Close {
+    /// A response is on its way: stop sending, wait for the client's end.
+    Linger,
+    /// The client has gone or will get no answer.
+    Now,
+}
+
+/// Serves a connection from its first byte to its last.
+pub(super) async fn run(server: Rc<Server>, place: Place, socket: Plain, peer: SocketAddr) {
+    server.recorder.shift(Gauge::Connections, 1);
+    let connection = Connection {
+        server: Rc::clone(&server),
+        place,
+        reader: Reader::new(Rc::new(socket)),
+        peer,
+        requests: 0,
+    };
+    if fence(connection.live()).await.is_err() {
+        server.recorder.count(Counter::Panics);
+        server
+            .log
+            .error("connection", format_args!("{peer}: closed after a panic"));
+    }
+    server.recorder.shift(Gauge::Connections, -1);
+}
+
+impl Connection {
+    async fn live(mut self) {
+        let close = self.serve().await;
+        self.count_timeout();
+        if close == Close::Linger && !self.has_fired(Limit::Send) {
+            self.linger().await;
+        }
+        if self.has_fired(Limit::Send) {
+            // The kernel would go on sending to a client that does not read.
+            let _ = self.reader.socket().reset_on_close();
+        }
+    }
+
+    pub(super) fn has_fired(&self, limit: Limit) -> bool {
+        self.place.fired() == Some(limit)
+    }
+
+    fn count_timeout(&self) {
+        let counter = match self.place.fired() {
+            Some(Limit::Header) => Counter::TimeoutHeader,
+            Some(Limit::Body) => Counter::TimeoutBody,
+            Some(Limit::Send) => Counter::TimeoutSend,
+            Some(Limit::KeepAlive) => Counter::TimeoutKeepAlive,
+            Some(Limit::Linger) | None => return,
+        };
+        self.server.recorder.count(counter);
+    }
+
+    async fn linger(&mut self) {
+        if self.reader.socket().shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        self.place
+            .arm(Limit::Linger, self.server.time.now().mono + LINGER);
+        let mut thrown = 0;
+        while thrown < LINGER_BYTES_MAX && self.reader.readable().await.is_ok() {
+            let mut sink = self.server.buffers.large();
+            let read = self.reader.socket().try_read(&mut sink);
+            self.server.buffers.give_back(sink);
+            match read {
+                Ok(0) => return,
+                Ok(count) => thrown += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+}

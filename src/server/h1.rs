@@ -1,0 +1,328 @@
+//! Drives HTTP/1.1 on a connection: waits, reads, hands requests to their life (`exchange`) and
+//! sends what comes of it (`answer`).
+//!
+//! ```text
+//!  wait without a buffer --> borrow a set --> read, parse --> exchange ... --> give it back
+//!        ^                                         ^              |                 |
+//!        |                                         `- pipelined --'                 |
+//!        `--------------------------------------------------------------------------'
+//! ```
+//!
+//! Responses of pipelined requests gather and leave in one write.
+
+use core::fmt::Display;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+use std::io;
+use std::rc::Rc;
+
+use crate::base::clock::Now;
+use crate::http::h1::{BodyKind, Event, Next};
+use crate::http::{Body, Response};
+use crate::metrics::Counter;
+use crate::record::Ended;
+use crate::route::Label;
+use crate::server::answer::{self, Sending};
+use crate::server::connection::{Close, Connection};
+use crate::server::content::{Content, Gone, Wire};
+use crate::server::deadlines::Limit;
+use crate::server::exchange;
+use crate::server::lent::Lent;
+
+/// What one read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Received {
+    Bytes,
+    Nothing,
+    End,
+}
+
+/// What became of a request's handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handled {
+    Answered,
+    Panicked,
+    /// The client has gone.
+    Unwanted,
+}
+
+impl Connection {
+    /// Serves requests until the connection is to be closed.
+    pub(super) async fn serve(&mut self) -> Close {
+        let timeouts = &self.server.config.server;
+        let (first, later) = (timeouts.client_header_timeout, timeouts.keepalive_timeout);
+        let mut now = self.server.time.now();
+        loop {
+            let (limit, at) = match self.requests {
+                0 => (Limit::Header, now.mono + first),
+                _ => (Limit::KeepAlive, now.mono + later),
+            };
+            self.place.arm_idle(limit, at);
+            if self.reader.readable().await.is_err() {
+                return Close::Now;
+            }
+            let mut lent = self.server.lender.lend(self.server.limits);
+            let worked = self.work(&mut lent, &mut now).await;
+            self.server.lender.take_back(lent, &self.server.buffers);
+            if let Err(close) = worked {
+                return close;
+            }
+        }
+    }
+
+    /// Serves what has come until nothing of a request is left. `now` is the last time read.
+    async fn work(&mut self, lent: &mut Lent, now: &mut Now) -> Result<(), Close> {
+        let mut received = self.receive(lent)?;
+        *now = self.server.time.now();
+        let mut head_limit = None;
+        loop {
+            match lent.codec.poll(lent.input.unread(), &mut lent.head) {
+                Ok(Event::Request {
+                    consumed,
+                    body,
+                    expect_continue,
+                }) => {
+                    lent.input.consume(consumed);
+                    head_limit = None;
+                    self.exchange(lent, (body, expect_continue), now).await?;
+                    if lent.input.is_empty() && lent.codec.is_idle() {
+                        return self.flush(&mut lent.output).await;
+                    }
+                    continue;
+                }
+                Ok(Event::NeedMore { consumed }) => lent.input.consume(consumed),
+                Ok(Event::Body { .. } | Event::End { .. }) => return Err(Close::Now),
+                Err(error) => {
+                    lent.head.clear();
+                    return self.refuse(lent, error.status(), &error, *now).await;
+                }
+            }
+            self.flush(&mut lent.output).await?;
+            if received == Received::End {
+                return self.end_of_input(lent, *now).await;
+            }
+            if lent.input.is_empty() && lent.codec.is_idle() {
+                return Ok(());
+            }
+            let timeout = self.server.config.server.client_header_timeout;
+            let limit = *head_limit.get_or_insert(now.mono + timeout);
+            self.place.arm(Limit::Header, limit);
+            if self.reader.readable().await.is_err() {
+                return Err(Close::Now);
+            }
+            received = self.receive(lent)?;
+            *now = self.server.time.now();
+        }
+    }
+
+    fn receive(&mut self, lent: &mut Lent) -> Result<Received, Close> {
+        let socket = self.reader.socket();
+        let buffers = &self.server.buffers;
+        match lent.input.fill(buffers, |buffer| socket.try_read(buffer)) {
+            Ok(0) => Ok(Received::End),
+            Ok(count) => {
+                let recorder = &self.server.recorder;
+                recorder.add(Counter::ReceivedBytes, count as u64);
+                Ok(Received::Bytes)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
+            Err(_) => Err(Close::Now),
+        }
+    }
+
+    /// The client sends no more, or its time for a head is over.
+    async fn end_of_input(&mut self, lent: &mut Lent, now: Now) -> Result<(), Close> {
+        let is_partial = lent.codec.end_of_input().is_err();
+        if is_partial && self.has_fired(Limit::Header) {
+            lent.head.clear();
+            let reason = "the request's head did not arrive in time";
+            return self.refuse(lent, 408, &reason, now).await;
+        }
+        Err(Close::Now)
+    }
+
+    /// One request, from its head to the last byte of its response. `now` is moved on.
+    async fn exchange(
+        &mut self,
+        lent: &mut Lent,
+        (kind, expects_continue): (BodyKind, bool),
+        now: &mut Now,
+    ) -> Result<(), Close> {
+        self.place.disarm();
+        self.requests += 1;
+        let server = Rc::clone(&self.server);
+        let settings = &server.config.server;
+        if settings.keepalive_requests == self.requests || server.drain.has_begun() {
+            lent.codec.close_after_response();
+        }
+        if kind != BodyKind::None
+            && let Err(error) = lent.codec.limit_body(settings.max_body_size)
+        {
+            return self.refuse(lent, error.status(), &error, *now).await;
+        }
+        let Lent {
+            codec,
+            head,
+            response,
+            input,
+            output,
+        } = &mut *lent;
+        let (exchange, found) = exchange::open(&server, head, *now);
+        let mut wire = Wire {
+            server: &server,
+            place: &self.place,
+            reader: &mut self.reader,
+            codec,
+            input,
+            output,
+        };
+        let (mut content, body) = Content::open(&mut wire, kind, expects_continue);
+        let handling = exchange::answer(&server, found, head, (body, *now), response);
+        let handled = handle(handling, &mut content, &mut wire).await;
+        *now = server.time.now();
+        let mut sending = Sending::unwanted();
+        if handled != Handled::Unwanted {
+            if handled == Handled::Panicked {
+                wire.codec.close_after_response();
+            }
+            exchange::complete(&server, &exchange, head, response, *now);
+            sending = answer::send(&mut wire, &mut content, response, now).await;
+        }
+        server.record.finish(
+            &exchange,
+            head,
+            self.peer.ip(),
+            server.label(exchange.label),
+            Ended {
+                status: sending.status,
+                body_bytes: sending.body_bytes,
+                at: now.mono,
+            },
+        );
+        response.clear();
+        sending.result?;
+        self.settle(lent).await
+    }
+
+    /// After the response: what becomes of the connection.
+    async fn settle(&mut self, lent: &mut Lent) -> Result<(), Close> {
+        match lent.codec.finish() {
+            Next::Request => Ok(()),
+            Next::Close => {
+                self.flush(&mut lent.output).await?;
+                Err(Close::Linger)
+            }
+            Next::Drain => {
+                self.flush(&mut lent.output).await?;
+                self.discard(lent).await
+            }
+        }
+    }
+
+    /// Reads what is left of a request that was answered without it.
+    async fn discard(&mut self, lent: &mut Lent) -> Result<(), Close> {
+        loop {
+            match lent.codec.poll(lent.input.unread(), &mut lent.head) {
+                Ok(Event::Body { consumed, .. }) => {
+                    lent.input.consume(consumed);
+                    continue;
+                }
+                Ok(Event::End { consumed }) => {
+                    lent.input.consume(consumed);
+                    return match lent.codec.finish() {
+                        Next::Request => Ok(()),
+                        Next::Drain | Next::Close => Err(Close::Linger),
+                    };
+                }
+                Ok(Event::NeedMore { consumed }) => lent.input.consume(consumed),
+                Ok(Event::Request { .. }) | Err(_) => return Err(Close::Linger),
+            }
+            let timeout = self.server.config.server.client_body_timeout;
+            let limit = self.server.time.now().mono + timeout;
+            self.place.arm(Limit::Body, limit);
+            if self.reader.readable().await.is_err() {
+                return Err(Close::Now);
+            }
+            if self.receive(lent)? == Received::End {
+                return Err(Close::Linger);
+            }
+        }
+    }
+
+    /// Answers a request that cannot be read; the last answer of the connection.
+    async fn refuse(
+        &mut self,
+        lent: &mut Lent,
+        status: u16,
+        reason: &dyn Display,
+        now: Now,
+    ) -> Result<(), Close> {
+        if lent.codec.is_answered() {
+            return Err(Close::Now);
+        }
+        let server = &self.server;
+        if status != 408 {
+            server.recorder.count(Counter::MalformedRequests);
+        }
+        lent.codec.close_after_response();
+        let exchange = server.record.open(&lent.head, Label::NONE, now);
+        let mut response = Response::problem(status, &reason.to_string());
+        exchange::complete(server, &exchange, &lent.head, &mut response, now);
+        let Lent { codec, output, .. } = lent;
+        server
+            .time
+            .with_date(now, |date| codec.respond(&response, date, output));
+        if let Body::Full(text) = &response.body {
+            output.extend_from_slice(text);
+        }
+        let ended = Ended {
+            status,
+            body_bytes: response.body.len().unwrap_or(0),
+            at: now.mono,
+        };
+        let label = server.label(Label::NONE);
+        server
+            .record
+            .finish(&exchange, &lent.head, self.peer.ip(), label, ended);
+        self.flush(&mut lent.output).await?;
+        Err(Close::Linger)
+    }
+
+    async fn flush(&self, output: &mut Vec<u8>) -> Result<(), Close> {
+        answer::flush(&self.server, &self.place, self.reader.socket(), output).await
+    }
+}
+
+/// Runs a handler, and beside it the reading of its request's content.
+async fn handle(
+    handling: impl Future<Output = bool>,
+    content: &mut Content,
+    wire: &mut Wire<'_>,
+) -> Handled {
+    let handled = |is_well| {
+        if is_well {
+            Handled::Answered
+        } else {
+            Handled::Panicked
+        }
+    };
+    let mut handling = pin!(handling);
+    let first = poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await;
+    if let Poll::Ready(is_well) = first {
+        return handled(is_well);
+    }
+    // Earlier answers do not wait for this one.
+    if wire.flush().await.is_err() {
+        return Handled::Unwanted;
+    }
+    poll_fn(|cx| {
+        if let Poll::Ready(is_well) = handling.as_mut().poll(cx) {
+            return Poll::Ready(handled(is_well));
+        }
+        content
+            .poll(cx, wire, false)
+            .map(|Gone| Handled::Unwanted)
+    })
+    .await
+}

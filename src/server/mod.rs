@@ -1,0 +1,118 @@
+//! Connections of one shard: accepting, HTTP/1.1 on the wire, the life of a request, drain.
+//!
+//! A connection is one task. While it waits it owns no buffer: what a request needs is lent by
+//! the shard and given back when the connection is idle again.
+#![forbid(unsafe_code)]
+
+mod accept;
+mod answer;
+mod connection;
+mod content;
+mod deadlines;
+mod drain;
+mod exchange;
+mod h1;
+mod lent;
+mod reader;
+mod time;
+
+pub use accept::accept;
+pub use deadlines::Deadlines;
+pub use drain::Drain;
+pub use time::Time;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::log::Logger;
+use crate::config::Config;
+use crate::filter::ResponseFilter;
+use crate::handler::Handlers;
+use crate::http::h1::Limits;
+use crate::metrics::Recorder;
+use crate::net::buffers::Buffers;
+use crate::record::Record;
+use crate::route::{Label, Router};
+use crate::server::lent::Lender;
+
+/// What the connections of one shard share.
+#[derive(Debug)]
+pub struct Server {
+    config: Arc<Config>,
+    limits: Limits,
+    router: Router,
+    filter: ResponseFilter,
+    handlers: Handlers,
+    record: Record,
+    recorder: Rc<Recorder>,
+    buffers: Buffers,
+    lender: Lender,
+    time: Rc<Time>,
+    deadlines: Rc<Deadlines>,
+    drain: Rc<Drain>,
+    log: Logger,
+}
+
+/// What a [`Server`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The whole configuration.
+    pub config: Arc<Config>,
+    /// Its routes, compiled.
+    pub router: Router,
+    /// Everything that answers.
+    pub handlers: Handlers,
+    /// Metrics and access log.
+    pub record: Record,
+    /// The shard's buffers.
+    pub buffers: Buffers,
+    /// The shard's clock.
+    pub time: Rc<Time>,
+    /// The shard's table of time limits.
+    pub deadlines: Rc<Deadlines>,
+    /// Tells connections of the end.
+    pub drain: Rc<Drain>,
+    /// Diagnostics.
+    pub log: Logger,
+}
+
+impl Server {
+    /// The server of one shard.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let heads = parts.config.server.header_buffers;
+        Self {
+            limits: Limits::from_buffers(heads.count, heads.size),
+            filter: ResponseFilter::new(&parts.config),
+            recorder: Rc::clone(parts.record.recorder()),
+            lender: Lender::default(),
+            config: parts.config,
+            router: parts.router,
+            handlers: parts.handlers,
+            record: parts.record,
+            buffers: parts.buffers,
+            time: parts.time,
+            deadlines: parts.deadlines,
+            drain: parts.drain,
+            log: parts.log,
+        }
+    }
+
+    /// A label's text.
+    fn label(&self, label: Label) -> &str {
+        let labels = self.router.labels();
+        labels.get(usize::from(label.0)).map_or("", |text| text)
+    }
+
+    /// Everything that answers.
+    #[must_use]
+    pub fn handlers(&self) -> &Handlers {
+        &self.handlers
+    }
+
+    /// Metrics and access log.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+}

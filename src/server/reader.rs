@@ -1,0 +1,64 @@
+//! Waits for a connection's next bytes, from an idle task as well as beside a handler.
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::io;
+use std::rc::Rc;
+
+use crate::net::Plain;
+
+/// The waiting side of a connection's socket.
+pub(super) struct Reader {
+    socket: Rc<Plain>,
+    /// A wait begun beside a handler. It goes on across exchanges: ending it would cost more
+    /// than it did.
+    waiting: Option<Pin<Box<dyn Future<Output = io::Result<()>>>>>,
+}
+
+impl Reader {
+    pub(super) fn new(socket: Rc<Plain>) -> Self {
+        Self {
+            socket,
+            waiting: None,
+        }
+    }
+
+    pub(super) fn socket(&self) -> &Plain {
+        &self.socket
+    }
+
+    /// Waits for bytes or the end, and for nothing else: allocates nothing.
+    pub(super) async fn readable(&mut self) -> io::Result<()> {
+        match &mut self.waiting {
+            None => self.socket.readable().await,
+            Some(waiting) => {
+                let result = waiting.as_mut().await;
+                self.waiting = None;
+                result
+            }
+        }
+    }
+
+    /// Waits for bytes or the end beside other things.
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let waiting = self.waiting.get_or_insert_with(|| {
+            let socket = Rc::clone(&self.socket);
+            Box::pin(async move { socket.readable().await })
+        });
+        let polled = waiting.as_mut().poll(cx);
+        if polled.is_ready() {
+            self.waiting = None;
+        }
+        polled
+    }
+}
+
+impl core::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Reader")
+            .field("socket", &self.socket)
+            .field("is_waiting", &self.waiting.is_some())
+            .finish()
+    }
+}
