@@ -32,4 +32,7 @@ pub mod record;
 
 pub mod server;
 
+pub mod shard;
+
 pub mod cli;
+pub mod supervisor;

@@ -3,8 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ringway::cli::main(|config| {
-        println!("{config:#?}");
-        ExitCode::SUCCESS
-    })
+    ringway::cli::main(ringway::supervisor::run)
 }

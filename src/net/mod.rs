@@ -14,6 +14,7 @@ pub mod mailbox;
 pub mod process;
 pub mod resolve;
 pub mod runtime;
+pub mod signals;
 mod stream;
 pub mod sys;
 pub mod timer;

@@ -187,22 +187,23 @@ impl TerminationSignals {
         }
     }
 
-    /// Waits for the next of them; its number.
-    pub fn wait(&self) -> io::Result<i32> {
-        let mut signal: libc::c_int = 0;
-        // SAFETY: both pointers are to values that outlive the call.
-        match unsafe { libc::sigwait(&raw const self.0, &raw mut signal) } {
-            0 => Ok(signal),
-            errno => Err(io::Error::from_raw_os_error(errno)),
-        }
-    }
-}
+    /// Bytes of one record of the descriptor.
+    pub(super) const RECORD_BYTES: usize = size_of::<libc::signalfd_siginfo>();
 
-/// The processor this thread runs on now.
-#[must_use]
-pub fn current_cpu() -> Option<usize> {
-    // SAFETY: sched_getcpu takes nothing.
-    usize::try_from(unsafe { libc::sched_getcpu() }).ok()
+    /// A descriptor that gives a record for each of them (signalfd).
+    pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // SAFETY: the pointer is to a set that outlives the call.
+        let fd = check(unsafe { libc::signalfd(-1, &raw const self.0, flags) })?;
+        // SAFETY: the kernel just handed out this descriptor and nobody else has it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// The signal's number in a record: its first four bytes.
+    pub(super) fn number(record: &[u8]) -> Option<i32> {
+        let bytes = record.first_chunk::<4>()?;
+        i32::try_from(u32::from_ne_bytes(*bytes)).ok()
+    }
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {

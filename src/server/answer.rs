@@ -58,9 +58,7 @@ pub(super) async fn send(
     if wire.output.capacity() == 0 {
         *wire.output = wire.server.buffers.small();
     }
-    let sent = time.with_date(*now, |date| {
-        wire.codec.respond(response, date, wire.output)
-    });
+    let sent = time.with_date(*now, |date| wire.codec.respond(response, date, wire.output));
     let (body_bytes, result) = match (sent.body, core::mem::take(&mut response.body)) {
         (BodyKind::None, _) | (_, Body::Empty) => (0, Ok(())),
         (_, Body::Static(bytes)) => (bytes.len() as u64, whole(wire, bytes, now).await),

@@ -44,16 +44,8 @@ pub(super) struct Wire<'a> {
 impl Wire<'_> {
     /// Sends the output and gives its buffer back.
     pub(super) async fn flush(&mut self) -> Result<(), Close> {
-        answer::flush(
-            self.server,
-            self.place,
-            self.reader.socket(),
-            self.output,
-        )
-        .await?;
-        self.server
-            .buffers
-            .give_back(core::mem::take(self.output));
+        answer::flush(self.server, self.place, self.reader.socket(), self.output).await?;
+        self.server.buffers.give_back(core::mem::take(self.output));
         Ok(())
     }
 }
@@ -162,11 +154,7 @@ impl Content {
 
     /// Passes one event of the input on. `Ok(true)`: there may be more; `Ok(false)`: the input
     /// is used up.
-    fn poll_feed(
-        &mut self,
-        cx: &mut Context<'_>,
-        wire: &mut Wire<'_>,
-    ) -> Poll<Result<bool, Gone>> {
+    fn poll_feed(&mut self, cx: &mut Context<'_>, wire: &mut Wire<'_>) -> Poll<Result<bool, Gone>> {
         let Some(sender) = &self.sender else {
             return Poll::Ready(Ok(false));
         };

@@ -56,8 +56,6 @@ pub(super) fn complete(
     response: &mut Response,
     now: Now,
 ) {
-    let elapsed = now
-        .mono
-        .saturating_duration_since(exchange.started().mono);
+    let elapsed = now.mono.saturating_duration_since(exchange.started().mono);
     server.filter.apply(response, head, &exchange.id, elapsed);
 }

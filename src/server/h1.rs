@@ -320,9 +320,7 @@ async fn handle(
         if let Poll::Ready(is_well) = handling.as_mut().poll(cx) {
             return Poll::Ready(handled(is_well));
         }
-        content
-            .poll(cx, wire, false)
-            .map(|Gone| Handled::Unwanted)
+        content.poll(cx, wire, false).map(|Gone| Handled::Unwanted)
     })
     .await
 }

@@ -111,11 +111,7 @@ impl Input {
 
     /// Runs a read into the buffer, made ready for it: room for at least a small buffer's
     /// worth, more when the last read had too little.
-    pub(super) fn fill<T>(
-        &mut self,
-        buffers: &Buffers,
-        read: impl FnOnce(&mut Vec<u8>) -> T,
-    ) -> T {
+    pub(super) fn fill<T>(&mut self, buffers: &Buffers, read: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         self.make_room(buffers);
         let result = read(&mut self.bytes);
         self.was_full = self.bytes.len() == self.bytes.capacity();

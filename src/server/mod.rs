@@ -17,7 +17,7 @@ mod reader;
 mod time;
 
 pub use accept::accept;
-pub use deadlines::Deadlines;
+pub use deadlines::{Deadlines, SWEEP_INTERVAL};
 pub use drain::Drain;
 pub use time::Time;
 
@@ -108,6 +108,12 @@ impl Server {
     #[must_use]
     pub fn handlers(&self) -> &Handlers {
         &self.handlers
+    }
+
+    /// The shard's buffers.
+    #[must_use]
+    pub fn buffers(&self) -> &Buffers {
+        &self.buffers
     }
 
     /// Metrics and access log.

@@ -86,8 +86,14 @@ mod tests {
             unix: Duration::from_secs(seconds),
         };
         let line = |seconds| time.with_date(at(seconds), <[u8]>::to_vec);
-        assert_eq!(line(784_111_777), b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
-        assert_eq!(line(784_111_778), b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n");
+        assert_eq!(
+            line(784_111_777),
+            b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+        );
+        assert_eq!(
+            line(784_111_778),
+            b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n"
+        );
     }
 
     #[test]

@@ -1,0 +1,65 @@
+//! Listening sockets for all shards, bound before any of them runs.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::config::Config;
+use crate::net::listener::BoundListener;
+
+/// Why an address cannot be listened on. Says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BindError {
+    /// Another process listens there.
+    #[error(
+        "{0} is already in use; stop the other program, or choose another address with \
+         --listen or PORT"
+    )]
+    InUse(SocketAddr),
+    /// A port below 1024, without the right to it.
+    #[error(
+        "{0} may not be listened on: ports below 1024 need the capability CAP_NET_BIND_SERVICE; \
+         choose a port above"
+    )]
+    Denied(SocketAddr),
+    /// The address is not this machine's.
+    #[error("{0} is not an address of this machine; check --listen or [[listener]] address")]
+    Absent(SocketAddr),
+    /// Anything else.
+    #[error("cannot listen on {address}: {error}")]
+    Failed {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// One socket for each address and shard, by shard.
+pub(super) fn bind_all(
+    config: &Config,
+    shards: usize,
+) -> Result<Vec<Vec<BoundListener>>, BindError> {
+    let mut by_shard: Vec<Vec<BoundListener>> = Vec::new();
+    by_shard.resize_with(shards, Vec::new);
+    for listener in &config.listeners {
+        let mut address = listener.address;
+        BoundListener::probe(address).map_err(|error| explain(address, error))?;
+        for sockets in &mut by_shard {
+            let bound = BoundListener::bind(address, config.server.backlog)
+                .map_err(|error| explain(address, error))?;
+            // Port 0: the first socket chooses, the others share its choice.
+            address = bound.address();
+            sockets.push(bound);
+        }
+    }
+    Ok(by_shard)
+}
+
+fn explain(address: SocketAddr, error: io::Error) -> BindError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse(address),
+        io::ErrorKind::PermissionDenied => BindError::Denied(address),
+        io::ErrorKind::AddrNotAvailable => BindError::Absent(address),
+        _ => BindError::Failed { address, error },
+    }
+}

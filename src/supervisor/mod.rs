@@ -1,0 +1,130 @@
+//! Starts one shard for each core, watches them, merges their figures, ends them. Handles no
+//! request itself. The main thread.
+#![forbid(unsafe_code)]
+
+mod banner;
+mod bind;
+mod scrape;
+mod watch;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::clock::Now;
+use crate::base::log::Logger;
+use crate::base::writer::Writer;
+use crate::config::{self, Config};
+use crate::handler::builtin::Scraper;
+use crate::net::affinity::Cores;
+use crate::net::runtime::{Driver, Runtime};
+use crate::net::sys::{TerminationSignals, raise_file_limit};
+use crate::record::open_access_log;
+use crate::supervisor::watch::Watch;
+
+/// How long the last log lines may take to be written.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why the program could not start, or did not end well. The message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] bind::BindError),
+    /// A shard has no runtime, or lost its listener.
+    #[error("shard {shard} cannot run: {reason}")]
+    Shard {
+        /// Which shard.
+        shard: u16,
+        /// Why.
+        reason: String,
+    },
+    /// Something that every process can do did not work.
+    #[error("cannot {what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A second signal came before the drain was over.
+    #[error("ended by a second signal; requests under way were cut off")]
+    Interrupted,
+}
+
+impl Failure {
+    fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| Self::System { what, error }
+    }
+}
+
+/// Runs the server until it is told to end.
+#[must_use]
+pub fn run(config: Config) -> ExitCode {
+    match start(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("ringway: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(config: Config) -> Result<(), Failure> {
+    let started = Now::read();
+    // Before the first thread, which would otherwise be interrupted instead.
+    let signals = TerminationSignals::block().map_err(Failure::system("block signals"))?;
+    let limit_before = raise_file_limit().ok().map(|(before, _)| before);
+    let stderr = std::io::stderr();
+    let (log, log_writer) =
+        Logger::start(config.log.level, stderr).map_err(Failure::system("start the log"))?;
+    let result = supervise(Arc::new(config), started, &signals, (&log, limit_before));
+    drop(log);
+    log_writer.finish(LOG_PATIENCE);
+    result
+}
+
+fn supervise(
+    config: Arc<Config>,
+    started: Now,
+    signals: &TerminationSignals,
+    (log, file_limit): (&Logger, Option<u64>),
+) -> Result<(), Failure> {
+    let cores = Cores::allowed();
+    let shards = config.server.shards.unwrap_or(cores.count).max(1);
+    let listeners = bind::bind_all(&config, shards)?;
+    let access = open_access_log(&config.log).map_err(Failure::system("open the access log"))?;
+    let (access_writer, access): (Option<Writer>, _) = access.unzip();
+    let (scraper, scrapes) = Scraper::channel();
+    let _ = file_limit;
+    let watch = Watch::new(watch::Setting {
+        driver: config.server.driver.map(driver),
+        config,
+        cores,
+        shards,
+        listeners,
+        started,
+        scraper,
+        access,
+        log: log.clone(),
+    });
+    // Waiting for shards, signals and scrapes needs no ring; epoll takes the least memory.
+    let mut runtime = Runtime::build(Some(Driver::Epoll)).map_err(|refusal| Failure::System {
+        what: "start the supervisor",
+        error: refusal.error,
+    })?;
+    let result = runtime.block_on(watch.run(signals, scrapes));
+    if let Some(writer) = access_writer {
+        writer.finish(LOG_PATIENCE);
+    }
+    result
+}
+
+const fn driver(driver: config::Driver) -> Driver {
+    match driver {
+        config::Driver::UringDefer => Driver::UringDefer,
+        config::Driver::UringCoop => Driver::UringCoop,
+        config::Driver::Uring => Driver::Uring,
+        config::Driver::Epoll => Driver::Epoll,
+    }
+}

@@ -1,0 +1,50 @@
+//! Answers for `/metrics`: asks every shard, merges what comes in time.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::handler::builtin::Scrape;
+use crate::metrics::{Collector, RuntimeInfo};
+use crate::net::mailbox::Address;
+use crate::net::timer::within;
+use crate::record::read_process;
+use crate::shard::Message;
+
+/// A shard that takes longer is shown as stale, with its last known figures.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Answers scrapes one after the other, for ever.
+pub(super) async fn serve(
+    scrapes: async_channel::Receiver<Scrape>,
+    shards: Rc<RefCell<Vec<Address<Message>>>>,
+    collector: Rc<RefCell<Collector>>,
+    runtime: Rc<RefCell<RuntimeInfo>>,
+) {
+    while let Ok(scrape) = scrapes.recv().await {
+        collect(&shards, &collector).await;
+        let runtime = runtime.borrow().clone();
+        let merged = collector.borrow().merged(read_process(), &runtime);
+        scrape.answer(merged);
+    }
+}
+
+async fn collect(shards: &RefCell<Vec<Address<Message>>>, collector: &RefCell<Collector>) {
+    collector.borrow_mut().begin();
+    let (reply, replies) = async_channel::bounded(shards.borrow().len().max(1));
+    for shard in &*shards.borrow() {
+        // A full mailbox is a stuck shard.
+        let _ = shard.send(Message::Snapshot(reply.clone()));
+    }
+    drop(reply);
+    let gather = async {
+        while let Ok(snapshot) = replies.recv().await {
+            collector.borrow_mut().update(snapshot);
+            if collector.borrow().is_complete() {
+                break;
+            }
+        }
+    };
+    // Whoever is missing afterwards is shown as not up.
+    let _ = within(ANSWER_TIMEOUT, gather).await;
+}
