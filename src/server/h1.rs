@@ -64,7 +64,9 @@ impl Connection {
             }
             let mut lent = self.server.lender.lend(self.server.limits);
             let worked = self.work(&mut lent, &mut now).await;
-            self.server.lender.take_back(lent, &self.server.buffers);
+            let buffers = &self.server.buffers;
+            let is_spent = worked.is_err();
+            self.server.lender.take_back(lent, is_spent, buffers);
             if let Err(close) = worked {
                 return close;
             }

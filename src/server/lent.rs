@@ -44,19 +44,23 @@ impl Lender {
         })
     }
 
-    /// Takes a set back from a connection that is idle again. One from a connection that
-    /// ended is dropped by its owner instead: its codec is spent.
-    pub(super) fn take_back(&self, mut lent: Box<Lent>, buffers: &Buffers) {
+    /// Takes a set back. `is_spent`: the connection ends, and the codec knows it.
+    pub(super) fn take_back(&self, mut lent: Box<Lent>, is_spent: bool, buffers: &Buffers) {
         let mut kept = self.kept.borrow_mut();
-        if lent.codec.is_idle() && kept.len() < KEPT_MAX {
-            lent.head.clear();
-            lent.response.clear();
+        if kept.len() >= KEPT_MAX {
             lent.input.clear();
             lent.output.clear();
-            kept.push(lent);
-        } else {
             lent.give_back_buffers(buffers);
+            return;
         }
+        if is_spent {
+            lent.codec = ServerConn::new(lent.codec.limits());
+        }
+        lent.head.clear();
+        lent.response.clear();
+        lent.input.clear();
+        lent.output.clear();
+        kept.push(lent);
     }
 }
 
@@ -175,15 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_set_is_not_lent_again() {
+    fn a_spent_codec_is_not_lent_again() {
         let (lender, buffers) = (Lender::default(), Buffers::new());
         let limits = Limits::default();
         let mut spent = lender.lend(limits);
-        let head = &mut spent.head;
-        assert!(spent.codec.poll(b"bad\r\n\r\n", head).is_err());
-        lender.take_back(spent, &buffers);
-        assert!(lender.kept.borrow().is_empty());
-        lender.take_back(lender.lend(limits), &buffers);
-        assert_eq!(lender.kept.borrow().len(), 1);
+        assert!(spent.codec.poll(b"bad\r\n\r\n", &mut spent.head).is_err());
+        lender.take_back(spent, true, &buffers);
+        let mut next = lender.lend(limits);
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert!(next.codec.poll(request, &mut next.head).is_ok());
     }
 }

@@ -2,7 +2,10 @@
 //! Nothing here is shared with another shard; they and the supervisor are reached by messages.
 #![forbid(unsafe_code)]
 
+mod gateway;
 mod live;
+
+pub use gateway::Ends;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -48,6 +51,8 @@ pub struct Launch {
     pub access: Option<Lines>,
     /// Diagnostics.
     pub log: Logger,
+    /// What its gateway shares with the others.
+    pub ends: Ends,
     /// Differs between shards and starts; for request ids.
     pub seed: u64,
 }

@@ -4,7 +4,7 @@ use core::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::base::version;
-use crate::config::{Config, Handler};
+use crate::config::{Config, Handler, PathRule};
 use crate::metrics::RuntimeInfo;
 
 /// A few lines: what runs, where it answers, how to go on.
@@ -39,12 +39,11 @@ pub(super) fn banner(
     line("shards", &shards(cores));
     for address in addresses {
         let url = url(*address);
-        let mcp = config
-            .routes
-            .iter()
-            .find(|route| route.handler == Handler::Mcp);
-        if let Some(route) = mcp {
-            line("MCP", &format!("{url}{}", route.path.as_str()));
+        for route in &config.routes {
+            let (PathRule::Exact(path) | PathRule::Prefix(path)) = &route.path;
+            if route.handler == Handler::Mcp {
+                line("MCP", &format!("{url}{path}"));
+            }
         }
         line(
             "pages",

@@ -14,12 +14,18 @@ use std::time::Duration;
 use crate::base::clock::Now;
 use crate::base::log::Logger;
 use crate::base::writer::Writer;
-use crate::config::{self, Config};
+use crate::config::{self, Config, McpServer, McpTarget};
 use crate::handler::builtin::Scraper;
+use crate::handler::mcp::peers::Peers;
+use crate::handler::mcp::upstream::Wires;
 use crate::net::affinity::Cores;
+use crate::net::process::Spawner;
+use crate::net::resolve::Resolver;
 use crate::net::runtime::{Driver, Runtime};
 use crate::net::sys::{TerminationSignals, raise_file_limit};
+use crate::net::tls::TlsConnector;
 use crate::record::open_access_log;
+use crate::shard::Ends;
 use crate::supervisor::watch::Watch;
 
 /// How long the last log lines may take to be written.
@@ -96,13 +102,14 @@ fn supervise(
     let access = open_access_log(&config.log).map_err(Failure::system("open the access log"))?;
     let (access_writer, access): (Option<Writer>, _) = access.unzip();
     let (scraper, scrapes) = Scraper::channel();
-    let _ = file_limit;
+    let ends = ends(&config, shards, file_limit)?;
     let watch = Watch::new(watch::Setting {
         driver: config.server.driver.map(driver),
         config,
         cores,
         shards,
         listeners,
+        ends,
         started,
         scraper,
         access,
@@ -118,6 +125,48 @@ fn supervise(
         writer.finish(LOG_PATIENCE);
     }
     result
+}
+
+/// What the gateways of the shards share by message, by shard.
+fn ends(config: &Config, shards: usize, file_limit: Option<u64>) -> Result<Vec<Ends>, Failure> {
+    let secret = match config.mcp.secret {
+        Some(secret) => secret,
+        None => random_secret()?,
+    };
+    let spawner =
+        Spawner::start(file_limit).map_err(Failure::system("start the children's thread"))?;
+    let resolver = Resolver::start().map_err(Failure::system("start the resolver"))?;
+    let is_https = |server: &McpServer| match &server.target {
+        McpTarget::Http { url, .. } => url.starts_with("https"),
+        McpTarget::Stdio { .. } => false,
+    };
+    let tls = if config.mcp.servers.iter().any(is_https) {
+        TlsConnector::new()
+    } else {
+        TlsConnector::trusting_nobody()
+    };
+    let tls = tls.map_err(|error| Failure::system("set TLS up")(std::io::Error::other(error)))?;
+    let count = u16::try_from(shards).unwrap_or(u16::MAX);
+    let wires = Wires::connect(count);
+    let ends = Peers::connect(count).into_iter().zip(wires).zip(0..);
+    Ok(ends
+        .map(|(((peers, mailbox), wires), index)| Ends {
+            peers,
+            mailbox,
+            wires,
+            secret,
+            spawner: spawner.for_owner(index),
+            resolver: resolver.clone(),
+            tls: tls.clone(),
+        })
+        .collect())
+}
+
+fn random_secret() -> Result<[u8; 32], Failure> {
+    let mut secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut secret)
+        .map_err(|error| Failure::system("make a key")(std::io::Error::other(error)))?;
+    Ok(secret)
 }
 
 const fn driver(driver: config::Driver) -> Driver {

@@ -22,7 +22,7 @@ use crate::net::signals::Signals;
 use crate::net::sys::TerminationSignals;
 use crate::net::timer::{Either, Elapsed, race, within};
 use crate::net::{sleep, spawn};
-use crate::shard::{self, Launch, Message, Report};
+use crate::shard::{self, Ends, Launch, Message, Report};
 use crate::supervisor::{Failure, banner, scrape};
 
 /// Messages that may wait for a shard: scrapes and one drain.
@@ -44,6 +44,8 @@ pub(super) struct Setting {
     pub(super) shards: usize,
     /// By shard.
     pub(super) listeners: Vec<Vec<BoundListener>>,
+    /// By shard.
+    pub(super) ends: Vec<Ends>,
     pub(super) started: Now,
     pub(super) scraper: Scraper,
     pub(super) access: Option<Lines>,
@@ -163,7 +165,8 @@ impl Watch {
     /// Starts a shard's thread.
     fn launch(&mut self, index: usize) -> Result<(), Failure> {
         self.starts += 1;
-        let Some(shard) = self.shards.get_mut(index) else {
+        let ends = self.setting.ends.get(index).cloned();
+        let (Some(shard), Some(ends)) = (self.shards.get_mut(index), ends) else {
             return Ok(());
         };
         shard.since = clock::mono();
@@ -190,6 +193,7 @@ impl Watch {
             started: setting.started,
             scraper: setting.scraper.clone(),
             access: setting.access.clone(),
+            ends,
             log: setting.log.with_prefix(&format!("shard {index}")),
             seed: setting.started.unix.as_nanos() as u64 ^ (self.starts << 48),
         };
@@ -253,6 +257,9 @@ impl Watch {
                     format_args!("shard {shard} crashed and is started again"),
                 );
                 self.collector.borrow_mut().restarted(shard);
+                if let Some(ends) = self.setting.ends.get(usize::from(shard)) {
+                    ends.spawner.owner_lost();
+                }
                 self.restart(shard);
             }
         }

@@ -317,6 +317,12 @@ impl ServerConn {
         self.phase == Phase::Head && self.scan.is_fresh()
     }
 
+    /// What it was made with.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Whether the open exchange's request, its body included, has been read to its end.
     #[must_use]
     pub fn is_request_read(&self) -> bool {
