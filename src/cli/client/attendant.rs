@@ -12,6 +12,8 @@ pub(in crate::cli) struct Attendant {
     /// Answers given beforehand with `--answer`.
     answers: Vec<(String, String)>,
     is_verbose: bool,
+    /// Who asks, for the user to see.
+    server: String,
     /// Progress is on the current line of the terminal.
     has_progress_line: bool,
 }
@@ -26,7 +28,15 @@ impl Attendant {
             terminal,
             answers,
             is_verbose,
+            server: "the server".to_owned(),
             has_progress_line: false,
+        }
+    }
+
+    /// Learns the server's name, so that the user sees who asks.
+    pub(super) fn meet(&mut self, server: &str) {
+        if !server.is_empty() {
+            self.server = plain(server);
         }
     }
 
@@ -145,15 +155,16 @@ impl Attendant {
             return answer;
         }
         if self.terminal.is_interactive {
-            return elicit::at_terminal(params, &self.terminal);
+            return elicit::at_terminal(&self.server, params, &self.terminal);
         }
         let message = params
             .and_then(|params| params.get("message"))
             .and_then(|message| message.as_str())
             .unwrap_or("(no message)");
         self.terminal.note(&format!(
-            "the server asks: {}\n    declined: there is no terminal; give answers with --answer \
+            "{} asks: {}\n    declined: there is no terminal; give answers with --answer \
              NAME=VALUE: {}",
+            self.server,
             plain(message),
             elicit::wanted(params)
         ));

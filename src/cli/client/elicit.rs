@@ -68,9 +68,9 @@ fn accepted(members: &[String]) -> String {
 }
 
 /// Asks at the terminal. End of input cancels.
-pub(super) fn at_terminal(params: Option<&Value>, terminal: &Terminal) -> String {
+pub(super) fn at_terminal(server: &str, params: Option<&Value>, terminal: &Terminal) -> String {
     let message = plain(text(params, "message").unwrap_or("(no message)"));
-    terminal.note(&format!("\nThe server asks: {message}"));
+    terminal.note(&format!("\n{server} asks: {message}"));
     if text(params, "mode") == Some("url") {
         return at_page(params, terminal);
     }

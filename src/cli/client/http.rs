@@ -131,6 +131,12 @@ impl Http {
         }
     }
 
+    /// Forgets the connection that was kept: the next request gets one of its own. On a kept one
+    /// a server's close may cross the request, and a call must not be sent twice.
+    pub(super) fn forget(&mut self) {
+        self.idle = None;
+    }
+
     fn send_on(
         &self,
         mut connection: Connection,

@@ -11,6 +11,8 @@ mod handshake;
 mod http;
 mod message;
 mod session;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::time::Duration;

@@ -127,6 +127,7 @@ impl Session {
                 }
             }
         }
+        attendant.meet(&session.server);
         attendant.trace(&format!(
             "speaks {}, {} era",
             session.revision.as_str(),
@@ -239,6 +240,9 @@ impl Session {
         let id = self.next_id;
         self.next_id += 1;
         let body = self.body(id, ask, attendant);
+        if ask.method == "tools/call" {
+            self.wire.http.forget();
+        }
         let (incoming, fields) = self.wire.post(&self.fields(Some(ask)), &body)?;
         if ask.method == "initialize"
             && let Mode::Legacy { session } = &mut self.mode
