@@ -109,9 +109,8 @@ fn json(result: &str) -> Rule {
 }
 
 fn error(status: &str, code: i64, data: &str) -> Rule {
-    let body = format!(
-        "{{\"jsonrpc\":\"2.0\",\"id\":{{id}},\"error\":{{\"code\":{code},\"message\":\"no\"{data}}}}}"
-    );
+    let error = format!("{{\"code\":{code},\"message\":\"no\"{data}}}");
+    let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{{id}},\"error\":{error}}}");
     response(status, "Content-Type: application/json\r\n", &body)
 }
 
