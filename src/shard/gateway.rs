@@ -11,7 +11,8 @@ use crate::handler::mcp::link::{Link, ServerId};
 use crate::handler::mcp::peers::{PeerMessage, Peers};
 use crate::handler::mcp::tasks::Tasks;
 use crate::handler::mcp::upstream::{Servers, Shard, Wires};
-use crate::handler::mcp::{DemoLink, Gateway, Parts};
+use crate::handler::mcp::{DemoLink, Gateway, Parts, demo};
+use crate::mcp::demo::Demo;
 use crate::metrics::Recorder;
 use crate::net::buffers::Buffers;
 use crate::net::process::Spawner;
@@ -33,6 +34,8 @@ pub struct Ends {
     pub mailbox: Receiver<PeerMessage>,
     /// The same for the servers' side.
     pub wires: Wires,
+    /// The same for the demo server.
+    pub demo: demo::Wire,
     /// Key of everything sealed, the same on all shards.
     pub secret: [u8; 32],
     /// Starts children.
@@ -83,8 +86,16 @@ impl Running {
         let mut links: Vec<(Arc<str>, Rc<dyn Link>)> = names.zip(servers.links()).collect();
         if config.mcp.demo {
             let id = ServerId(links.len() as u16);
-            let link = DemoLink::new(id, &ends.secret, peers.clone(), tasks.clone());
-            links.push((Arc::from(DEMO_NAME), Rc::new(link)));
+            let name: Arc<str> = Arc::from(DEMO_NAME);
+            let link = DemoLink::start(demo::Parts {
+                demo: Demo::new(&ends.secret),
+                id,
+                name: Arc::clone(&name),
+                wire: ends.demo,
+                peers: peers.clone(),
+                tasks: tasks.clone(),
+            });
+            links.push((name, link));
         }
         let gateway = Gateway::new(Parts {
             config: Arc::clone(config),

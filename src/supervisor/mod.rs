@@ -16,6 +16,7 @@ use crate::base::log::Logger;
 use crate::base::writer::Writer;
 use crate::config::{self, Config, McpServer, McpTarget};
 use crate::handler::builtin::Scraper;
+use crate::handler::mcp::demo;
 use crate::handler::mcp::peers::Peers;
 use crate::handler::mcp::upstream::Wires;
 use crate::net::affinity::Cores;
@@ -147,13 +148,16 @@ fn ends(config: &Config, shards: usize, file_limit: Option<u64>) -> Result<Vec<E
     };
     let tls = tls.map_err(|error| Failure::system("set TLS up")(std::io::Error::other(error)))?;
     let count = u16::try_from(shards).unwrap_or(u16::MAX);
-    let wires = Wires::connect(count);
-    let ends = Peers::connect(count).into_iter().zip(wires).zip(0..);
-    Ok(ends
-        .map(|(((peers, mailbox), wires), index)| Ends {
+    let wires = Wires::connect(count).into_iter();
+    let wires = wires.zip(demo::Wire::connect(count)).zip(0..);
+    Ok(Peers::connect(count)
+        .into_iter()
+        .zip(wires)
+        .map(|((peers, mailbox), ((wires, demo), index))| Ends {
             peers,
             mailbox,
             wires,
+            demo,
             secret,
             spawner: spawner.for_owner(index),
             resolver: resolver.clone(),
