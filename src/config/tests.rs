@@ -520,3 +520,24 @@ fn the_schema_names_every_key_and_no_null() {
     assert_eq!(value["properties"]["server"]["$ref"], "#/$defs/RawServer");
     assert_eq!(value["additionalProperties"], false);
 }
+
+#[test]
+fn the_documentation_names_every_key() {
+    let text = include_str!("../../docs/CONFIGURATION.md");
+    let sections: [(&str, &[&str]); 5] = [
+        ("server.", raw::RawServer::KEYS),
+        ("log.", raw::RawLog::KEYS),
+        ("metrics.", raw::RawMetrics::KEYS),
+        ("mcp.", raw::RawMcp::KEYS),
+        ("", raw::RawEntry::KEYS),
+    ];
+    for (section, keys) in sections {
+        for key in keys {
+            let named = text.contains(&format!("`{section}{key}`"));
+            assert!(
+                named || (section == "mcp." && *key == "servers"),
+                "{section}{key}"
+            );
+        }
+    }
+}
