@@ -3,8 +3,8 @@
 use core::fmt::Debug;
 use std::sync::Arc;
 
+use super::json::{Json, object};
 use bytes::Bytes;
-use sonic_rs::{Value, json};
 
 use super::Pages;
 use crate::handler::mcp::link::{Item, ServerState, Status, Transport};
@@ -33,7 +33,7 @@ pub struct PublicTool {
 
 impl Pages {
     pub(super) fn servers(&self, head: &RequestHead, response: &mut Response) {
-        let mut servers: Vec<Value> = self
+        let mut servers: Vec<Json> = self
             .setup
             .catalogue
             .servers()
@@ -41,58 +41,58 @@ impl Pages {
             .map(|state| server(state))
             .collect();
         for (name, reason) in &self.setup.config.mcp.refused {
-            servers.push(json!({
+            servers.push(object! {
                 "name": name.as_str(), "status": "refused", "reason": reason.as_str(),
-            }));
+            });
         }
-        self.json(head, &json!({ "servers": servers }), response);
+        self.json(head, &object! { "servers": servers }, response);
     }
 
     /// All tools, or with `?server=NAME` those of one server.
     pub(super) fn tools(&self, head: &RequestHead, response: &mut Response) {
         let mut pairs = head.query().split('&');
         let wanted = pairs.find_map(|pair| pair.strip_prefix("server="));
-        let tools: Vec<Value> = self
+        let tools: Vec<Json> = self
             .setup
             .catalogue
             .tools()
             .iter()
             .filter(|tool| wanted.is_none_or(|wanted| *tool.server == *wanted))
             .map(|tool| {
-                json!({
+                object! {
                     "name": &*tool.name,
                     "server": &*tool.server,
                     "server_name": &*tool.own_name,
-                    "tool": parsed(&tool.raw),
-                })
+                    "tool": Json::read(&tool.raw),
+                }
             })
             .collect();
-        self.json(head, &json!({ "tools": tools }), response);
+        self.json(head, &object! { "tools": tools }, response);
     }
 }
 
-fn server(state: &ServerState) -> Value {
+fn server(state: &ServerState) -> Json {
     let (status, reason) = match &state.status {
         Status::Starting => ("starting", None),
         Status::Ready => ("ready", None),
         Status::Down(reason) => ("down", Some(reason.as_str())),
     };
     let revisions: Vec<&str> = state.revisions.iter().map(|r| r.as_str()).collect();
-    json!({
+    object! {
         "name": &*state.name,
         "transport": transport(state.transport),
         "status": status,
         "reason": reason,
         "revisions": revisions,
-        "server_info": parsed(&state.info),
-        "capabilities": parsed(&state.capabilities),
+        "server_info": Json::read(&state.info),
+        "capabilities": Json::read(&state.capabilities),
         "instructions": state.instructions.as_deref(),
         "tools": keys(&state.tools),
         "prompts": keys(&state.prompts),
         "resources": keys(&state.resources),
         "resource_templates": keys(&state.templates),
         "restarts": state.restarts,
-    })
+    }
 }
 
 const fn transport(transport: Transport) -> &'static str {
@@ -106,9 +106,4 @@ const fn transport(transport: Transport) -> &'static str {
 
 fn keys(items: &[Item]) -> Vec<&str> {
     items.iter().map(|item| &*item.key).collect()
-}
-
-/// A server's JSON; null where it sent none or none that can be read.
-fn parsed(raw: &[u8]) -> Value {
-    sonic_rs::from_slice(raw).unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sonic_rs::{Value, json};
+use super::json::{Json, object};
 
 use crate::config::redact::{self, HIDDEN};
 use crate::config::{
@@ -13,19 +13,19 @@ use crate::config::{
 use crate::mcp::revision::Era;
 
 /// The configuration as it may be shown.
-pub(super) fn view(config: &Config) -> Value {
-    let listeners: Vec<Value> = config
+pub(super) fn view(config: &Config) -> Json {
+    let listeners: Vec<Json> = config
         .listeners
         .iter()
-        .map(|listener| json!({ "address": listener.address.to_string() }))
+        .map(|listener| object! { "address": listener.address.to_string() })
         .collect();
-    let headers: Vec<Value> = config
+    let headers: Vec<Json> = config
         .headers
         .iter()
-        .map(|(name, value)| json!({ "name": name.as_str(), "value": value.as_str() }))
+        .map(|(name, value)| object! { "name": name.as_str(), "value": value.as_str() })
         .collect();
-    let routes: Vec<Value> = config.routes.iter().map(route).collect();
-    json!({
+    let routes: Vec<Json> = config.routes.iter().map(route).collect();
+    object! {
         "server": server(&config.server),
         "log": log(&config.log),
         "listeners": listeners,
@@ -34,11 +34,11 @@ pub(super) fn view(config: &Config) -> Value {
         "mcp": mcp(&config.mcp),
         "metrics": config.metrics,
         "development": config.development,
-    })
+    }
 }
 
-fn server(server: &Server) -> Value {
-    json!({
+fn server(server: &Server) -> Json {
+    object! {
         "shards": server.shards,
         "driver": server.driver.map(driver),
         "backlog": server.backlog,
@@ -50,15 +50,15 @@ fn server(server: &Server) -> Value {
         "send_timeout": time(server.send_timeout),
         "graceful_timeout": time(server.graceful_timeout),
         "max_body_size": server.max_body_size,
-        "header_buffers": {
+        "header_buffers": object! {
             "count": server.header_buffers.count,
             "size": server.header_buffers.size,
         },
         "server_header": server.server_header.as_str(),
-    })
+    }
 }
 
-fn log(log: &Log) -> Value {
+fn log(log: &Log) -> Json {
     let access = match &log.access {
         AccessLog::Off => "off".to_owned(),
         AccessLog::Stdout => "-".to_owned(),
@@ -69,33 +69,33 @@ fn log(log: &Log) -> Value {
         LogFormat::Combined => "combined",
         LogFormat::Json => "json",
     };
-    json!({ "level": log.level.as_str(), "access": access, "format": format })
+    object! { "level": log.level.as_str(), "access": access, "format": format }
 }
 
-fn route(route: &Route) -> Value {
+fn route(route: &Route) -> Json {
     let path = match &route.path {
         PathRule::Exact(path) => format!("={path}"),
         PathRule::Prefix(path) => path.clone(),
     };
     match route.handler {
-        Handler::Builtin(page) => json!({ "path": path, "builtin": builtin(page) }),
-        Handler::Mcp => json!({ "path": path, "mcp": true }),
+        Handler::Builtin(page) => object! { "path": path, "builtin": builtin(page) },
+        Handler::Mcp => object! { "path": path, "mcp": true },
     }
 }
 
-fn mcp(mcp: &Mcp) -> Value {
-    let servers: Vec<Value> = mcp.servers.iter().map(mcp_server).collect();
-    let refused: Vec<Value> = mcp
+fn mcp(mcp: &Mcp) -> Json {
+    let servers: Vec<Json> = mcp.servers.iter().map(mcp_server).collect();
+    let refused: Vec<Json> = mcp
         .refused
         .iter()
-        .map(|(name, reason)| json!({ "name": name.as_str(), "reason": reason.as_str() }))
+        .map(|(name, reason)| object! { "name": name.as_str(), "reason": reason.as_str() })
         .collect();
     let namespace = match mcp.namespace {
         Namespace::Always => "always",
         Namespace::Auto => "auto",
         Namespace::Never => "never",
     };
-    json!({
+    object! {
         "namespace": namespace,
         "servers": servers,
         "refused": refused,
@@ -105,10 +105,10 @@ fn mcp(mcp: &Mcp) -> Value {
         "heartbeat": time(mcp.heartbeat),
         "max_streams": mcp.max_streams,
         "max_message_size": mcp.max_message_size,
-    })
+    }
 }
 
-fn mcp_server(server: &McpServer) -> Value {
+fn mcp_server(server: &McpServer) -> Json {
     let era = server.era.map(|era| match era {
         Era::Legacy => "legacy",
         Era::Modern => "modern",
@@ -118,10 +118,10 @@ fn mcp_server(server: &McpServer) -> Value {
         Isolate::Shared => "shared",
         Isolate::Session => "session",
     };
-    json!({
+    object! {
         "name": &*server.name,
         "target": target(&server.target),
-        "tools": {
+        "tools": object! {
             "allow": server.tools.allow.as_slice(),
             "deny": server.tools.deny.as_slice(),
         },
@@ -130,46 +130,42 @@ fn mcp_server(server: &McpServer) -> Value {
         "isolate": isolate,
         "eager": server.eager,
         "max_in_flight": server.max_in_flight,
-    })
+    }
 }
 
-fn target(target: &McpTarget) -> Value {
+fn target(target: &McpTarget) -> Json {
     match target {
         McpTarget::Stdio {
             command,
             args,
             env,
             cwd,
-        } => json!({
+        } => object! {
             "command": command.as_str(),
             "args": redact::args(args),
             "env": hidden(env.keys()),
             "cwd": cwd.as_ref().map(|path| path.display().to_string()),
-        }),
-        McpTarget::Http { url, headers, sse } => json!({
+        },
+        McpTarget::Http { url, headers, sse } => object! {
             "url": redact::url(url),
             "headers": hidden(headers.iter().map(|(name, _)| name)),
             "sse": *sse,
-        }),
+        },
     }
 }
 
 /// An object with those names and no values.
-fn hidden<'a>(names: impl Iterator<Item = &'a String>) -> Value {
-    let mut object = sonic_rs::Object::new();
-    for name in names {
-        object.insert(name, HIDDEN);
-    }
-    object.into()
+fn hidden<'a>(names: impl Iterator<Item = &'a String>) -> Json {
+    Json::Object(names.map(|name| (name.clone(), HIDDEN.into())).collect())
 }
 
-fn timeouts(timeouts: &McpTimeouts) -> Value {
-    json!({
+fn timeouts(timeouts: &McpTimeouts) -> Json {
+    object! {
         "connect": time(timeouts.connect),
         "first_byte": time(timeouts.first_byte),
         "idle": time(timeouts.idle),
         "total": time(timeouts.total),
-    })
+    }
 }
 
 /// A duration as the configuration file spells it.

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use super::json::object;
 use super::{Pages, wants_pretty};
 use crate::handler::Incoming;
 use crate::handler::problem::Problem;
@@ -53,9 +54,9 @@ impl Pages {
         let shards = self.setup.shards;
         let query = request.head.query();
         if self.setup.config.development || (!query.is_empty() && wants_pretty(query)) {
-            let value = sonic_rs::json!({
+            let value = object! {
                 "status": status, "uptime_seconds": uptime, "shards": shards,
-            });
+            };
             return self.json(request.head, &value, response);
         }
         let mut cache = self.health.borrow_mut();

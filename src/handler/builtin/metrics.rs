@@ -1,13 +1,24 @@
 //! `/metrics`: the supervisor asks every shard and answers with the merged figures.
 
+use std::time::Duration;
+
+use async_channel::TryRecvError;
+
 use super::Pages;
 use crate::handler::problem::Problem;
 use crate::http::{Known, RequestHead, Response};
 use crate::metrics::Merged;
 use crate::metrics::exposition::{self, Format};
+use crate::net;
 
 /// Scrapes that may wait for the supervisor. Beyond, scrapers are told to come back.
 const SCRAPES_QUEUED_MAX: usize = 64;
+/// The supervisor gives stuck shards less; this is the fence for the supervisor itself.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often a waiting scrape looks for its answer.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
 /// Asks the supervisor for merged figures. Each shard has a clone.
 #[derive(Clone, Debug)]
 pub struct Scraper {
@@ -29,10 +40,22 @@ impl Scraper {
     }
 
     /// Merged figures; `None` if the supervisor has too much to do or is gone.
+    ///
+    /// The answer is looked for and not waited for: a waker of this shard left in a channel
+    /// would, if the shard crashed meanwhile, drop the dead shard's task on the supervisor's
+    /// thread inside the channel's lock, and hang it.
     pub async fn scrape(&self) -> Option<Box<Merged>> {
         let (reply, answer) = async_channel::bounded(1);
         self.asks.try_send(Scrape { reply }).ok()?;
-        answer.recv().await.ok()
+        let looks = ANSWER_TIMEOUT.as_millis() / LOOK_EVERY.as_millis();
+        for _ in 0..looks {
+            match answer.try_recv() {
+                Ok(merged) => return Some(merged),
+                Err(TryRecvError::Closed) => return None,
+                Err(TryRecvError::Empty) => net::sleep(LOOK_EVERY).await,
+            }
+        }
+        None
     }
 }
 

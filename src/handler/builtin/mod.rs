@@ -4,8 +4,10 @@
 mod catalogue;
 mod configuration;
 mod echo;
+mod events;
 mod health;
 mod html;
+mod json;
 mod metrics;
 mod openapi;
 mod version;
@@ -59,6 +61,7 @@ pub struct Pages {
     health: RefCell<health::Cache>,
     openapi: OnceCell<Bytes>,
     echoed: Cell<u64>,
+    event_streams: Rc<Cell<i64>>,
 }
 
 /// Methods of every page but `echo`.
@@ -81,6 +84,7 @@ impl Pages {
             health: RefCell::default(),
             openapi: OnceCell::new(),
             echoed: Cell::new(0),
+            event_streams: Rc::default(),
         }
     }
 
@@ -114,7 +118,7 @@ impl Pages {
             Builtin::Tools => self.tools(head, response),
             Builtin::OpenApi => self.openapi(head, response),
             Builtin::Metrics => self.metrics(head, response).await,
-            Builtin::Events => *response = Problem::NotFound.response(),
+            Builtin::Events => self.events(head, response),
             // Answered above.
             Builtin::Health | Builtin::Echo => {}
         }

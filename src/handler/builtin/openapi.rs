@@ -2,8 +2,9 @@
 //! `openapi.json` beside this file; paths come from the router, so neither can name what the
 //! other lacks.
 
-use sonic_rs::{JsonContainerTrait, JsonValueMutTrait, JsonValueTrait, Object, Value, json};
+use sonic_rs::{JsonContainerTrait, JsonValueTrait, Value};
 
+use super::json::{Json, object};
 use super::{Pages, configuration};
 use crate::base::version;
 use crate::config::{Builtin, Handler};
@@ -15,10 +16,11 @@ const DESCRIPTIONS: &str = include_str!("openapi.json");
 impl Pages {
     pub(super) fn openapi(&self, head: &RequestHead, response: &mut Response) {
         let text = self.openapi.get_or_init(|| {
-            let described = describe(&self.routes).unwrap_or_default();
-            sonic_rs::to_vec(&described).unwrap_or_default().into()
+            let described = describe(&self.routes);
+            let text = described.and_then(|described| sonic_rs::to_vec(&described).ok());
+            text.unwrap_or_default().into()
         });
-        if text.len() <= 2 {
+        if text.is_empty() {
             *response = Problem::Internal.response();
             return;
         }
@@ -31,34 +33,34 @@ impl Pages {
 }
 
 /// The whole description; `None` only if the compiled-in text were broken.
-fn describe(routes: &[(String, Handler)]) -> Option<Value> {
+fn describe(routes: &[(String, Handler)]) -> Option<Json> {
     let described: Value = sonic_rs::from_str(DESCRIPTIONS).ok()?;
-    let pages = described.get("pages")?.as_object()?;
-    let mut paths = Object::new();
+    let pages = described.get("pages")?;
+    let mut paths = Vec::new();
     for (path, handler) in routes {
         match handler {
             Handler::Builtin(page) => {
-                let item = pages.get(&page_name(*page, path))?;
-                paths.insert(path, item.clone());
+                let item = pages.get(page_name(*page, path))?;
+                paths.push((path.clone(), Json::Read(item.clone())));
             }
             Handler::Mcp => {
-                let item = pages.get(&"mcp")?;
-                paths.insert(path, item.clone());
+                let item = pages.get("mcp")?;
+                paths.push((path.clone(), Json::Read(item.clone())));
                 let below = format!("{}/{{server}}", path.trim_end_matches('/'));
-                paths.insert(&below, for_one_server(item)?);
+                paths.push((below, for_one_server(item)?));
             }
         }
     }
-    Some(json!({
+    Some(object! {
         "openapi": "3.1.0",
-        "info": {
+        "info": object! {
             "title": "Ringway",
             "version": version::VERSION,
             "description": "MCP gateway and edge server.",
         },
-        "paths": paths,
-        "components": described.get("components")?.clone(),
-    }))
+        "paths": Json::Object(paths),
+        "components": Json::Read(described.get("components")?.clone()),
+    })
 }
 
 /// Which description a page has at that path.
@@ -71,21 +73,22 @@ fn page_name(page: Builtin, path: &str) -> &'static str {
 }
 
 /// The gateway's operations with the server's name as a path parameter.
-fn for_one_server(item: &Value) -> Option<Value> {
-    let mut operations = Object::new();
-    for (method, operation) in item.as_object()? {
-        let mut operation = operation.clone();
-        operation.as_object_mut()?.insert(
-            "parameters",
-            json!([{
-                "name": "server",
-                "in": "path",
-                "required": true,
-                "description": "Name of one server; its names come untouched.",
-                "schema": { "type": "string" },
-            }]),
-        );
-        operations.insert(method, operation);
-    }
-    Some(operations.into())
+fn for_one_server(item: &Value) -> Option<Json> {
+    let parameters = Json::List(vec![object! {
+        "name": "server",
+        "in": "path",
+        "required": true,
+        "description": "Name of one server; its names come untouched.",
+        "schema": object! { "type": "string" },
+    }]);
+    let with_parameters = |(method, operation): (&str, &Value)| {
+        let members = operation.as_object()?.iter();
+        let mut members: Vec<(String, Json)> = members
+            .map(|(name, value)| (name.to_owned(), Json::Read(value.clone())))
+            .collect();
+        members.push(("parameters".to_owned(), parameters.clone()));
+        Some((method.to_owned(), Json::Object(members)))
+    };
+    let operations = item.as_object()?.iter().map(with_parameters);
+    operations.collect::<Option<Vec<_>>>().map(Json::Object)
 }

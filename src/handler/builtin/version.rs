@@ -1,6 +1,6 @@
 //! `/version`: what this is and what it runs on.
 
-use sonic_rs::json;
+use super::json::{Json, object};
 
 use super::Pages;
 use crate::base::version;
@@ -13,15 +13,15 @@ impl Pages {
         let setup = &self.setup;
         let runtime = &setup.runtime;
         let revisions = Revision::ALL.map(Revision::as_str);
-        let value = json!({
+        let value = object! {
             "name": version::NAME,
             "version": version::VERSION,
             "git": version::GIT,
-            "protocols": {
-                "mcp": revisions.as_slice(),
-                "http": ["1.0", "1.1"],
+            "protocols": object! {
+                "mcp": Json::list(revisions),
+                "http": Json::list(["1.0", "1.1"]),
             },
-            "runtime": {
+            "runtime": object! {
                 "driver": runtime.driver.as_str(),
                 "flags": runtime.flags.as_str(),
                 "reason": runtime.reason.as_str(),
@@ -29,7 +29,7 @@ impl Pages {
                 "shards": setup.shards,
             },
             "features": self.features(),
-        });
+        };
         self.json(head, &value, response);
     }
 
