@@ -10,8 +10,8 @@ use crate::http::{Body, BodyError, Frame, RequestHead, Response, Version};
 const ECHO_BYTES_MAX: usize = 1024 * 1024;
 
 impl Pages {
-    /// `{"n":…,"line":…,"headers":[…],"body":…}`: how many requests this shard has echoed, the
-    /// request line, the fields as `Name: value`, the content; bytes read as Latin-1.
+    /// Members `n` (requests this shard has echoed), `line` (the request line), `headers` (as
+    /// `Name: value`) and `body`; bytes are read as Latin-1.
     pub(super) async fn echo(&self, request: Incoming<'_>, response: &mut Response) {
         let head = request.head;
         let body = match read(request.body).await {
