@@ -31,12 +31,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The next byte that is not white space, without taking it; 0 at the end.
+    #[inline]
     pub fn peek(&mut self) -> u8 {
         while let Some(&byte) = self.bytes.get(self.at) {
-            match byte {
-                b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
-                _ => return byte,
+            if byte > b' ' || !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return byte;
             }
+            self.at += 1;
         }
         0
     }
@@ -48,6 +49,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes that byte or fails.
+    #[inline]
     pub fn expect(&mut self, wanted: u8) -> Result<(), ScanError> {
         if self.peek() == wanted {
             self.at += 1;
@@ -72,6 +74,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Begins an object; `false` if it is empty and already over.
+    #[inline]
     pub fn open_object(&mut self) -> Result<bool, ScanError> {
         self.expect(b'{')?;
         if self.peek() == b'}' {
@@ -82,6 +85,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A member's key, and its colon.
+    #[inline]
     pub fn key(&mut self) -> Result<Text, ScanError> {
         if self.peek() != b'"' {
             return Err(self.broken());
@@ -92,6 +96,7 @@ impl<'a> Reader<'a> {
     }
 
     /// After a member: whether another one follows.
+    #[inline]
     pub fn next_member(&mut self) -> Result<bool, ScanError> {
         let more = match self.peek() {
             b',' => true,
@@ -103,6 +108,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a whole value; its span has no surrounding white space.
+    #[inline]
     pub fn value(&mut self) -> Result<Span, ScanError> {
         self.peek();
         let start = self.at;
@@ -111,6 +117,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a string, the reader being at its quote.
+    #[inline]
     pub fn string(&mut self) -> Result<Text, ScanError> {
         self.at += 1;
         let start = self.at;
@@ -252,6 +259,7 @@ impl<'a> Reader<'a> {
 /// Where the run of plain string bytes from `at` ends: at a quote, a backslash, a control
 /// byte or the end. Eight bytes a step; the lowest set flag is exact, higher ones may be the
 /// borrow of a lower one.
+#[inline]
 fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     const LOW: u64 = u64::MAX / 255;
     const HIGH: u64 = LOW << 7;
