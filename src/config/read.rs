@@ -293,7 +293,9 @@ impl<T: Read> Read for Map<T> {
     fn read(node: &Node, key: &str, found: &mut Findings) -> Option<Self> {
         let table = table(node, key, found)?;
         let mut map = Vec::with_capacity(table.entries.len());
-        for entry in &table.entries {
+        // In JSON null is a way to leave a value out.
+        let is_there = |entry: &&Entry| !matches!(entry.node.value, Value::Null);
+        for entry in table.entries.iter().filter(is_there) {
             let name = Placed {
                 at: entry.at.clone(),
                 value: entry.key.clone(),

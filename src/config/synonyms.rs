@@ -168,7 +168,13 @@ pub(super) fn normalize(table: &Table, path: &str, found: &mut Findings) -> Tabl
 fn collect(table: &Table, path: &str, out: &mut Table, found: &mut Findings) {
     for entry in &table.entries {
         let key = join(path, &entry.key);
-        if matches!(entry.node.value, Value::Null) || entry.key.starts_with('_') {
+        // Forms of programs leave what was not filled in empty.
+        let is_empty = entry
+            .node
+            .as_text()
+            .is_some_and(|text| text.written.is_empty());
+        let is_absent = is_empty || matches!(entry.node.value, Value::Null);
+        if is_absent || entry.key.starts_with('_') {
             continue;
         }
         match field(&fold(&entry.key)) {

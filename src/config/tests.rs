@@ -392,6 +392,27 @@ fn a_route_replaces_the_built_in_one_of_its_path() {
     );
 }
 
+#[test]
+fn empty_and_null_fields_count_as_left_out() {
+    let folder = std::env::temp_dir().join(format!("ringway-null-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("mcp.json");
+    let text = r#"{"a": {"command": "x", "url": "", "args": null, "env": {"A": null, "B": 1}},
+                   "b": {"command": "", "url": "http://h/mcp", "cwd": ""}}"#;
+    std::fs::write(&path, text).unwrap();
+    let loaded = load_mcp(&[path.to_str().unwrap()], &[]).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(loaded.config.mcp.refused, []);
+    let [a, b] = loaded.config.mcp.servers.as_slice() else {
+        panic!("{:?}", loaded.config.mcp)
+    };
+    let McpTarget::Stdio { env, .. } = &a.target else {
+        panic!("{a:?}")
+    };
+    assert_eq!(env.iter().next(), Some((&"B".to_owned(), &"1".to_owned())));
+    assert!(matches!(b.target, McpTarget::Http { .. }) && env.len() == 1);
+}
+
 // Variables and flags.
 
 #[test]
@@ -538,6 +559,60 @@ fn the_documentation_names_every_key() {
                 named || (section == "mcp." && *key == "servers"),
                 "{section}{key}"
             );
+        }
+    }
+}
+
+/// Files with a few bytes changed, as editors, merges and cut downloads leave them.
+fn damaged(text: &str, cuts: &[(usize, u8)]) -> String {
+    let mut characters: Vec<char> = text.chars().collect();
+    for &(place, what) in cuts {
+        let count = characters.len();
+        let at = place % count.max(1);
+        let strange = ['"', '{', '[', '$', '\n', 'ü'][place % 6];
+        match what % 4 {
+            0 => characters.truncate(at),
+            1 if count > 0 => drop(characters.remove(at)),
+            2 if count > 0 => characters.swap(at, place / 7 % count),
+            _ => characters.insert(at, strange),
+        }
+    }
+    characters.into_iter().collect()
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_damaged_file_panics(
+        cuts in proptest::collection::vec((0..10_000_usize, proptest::num::u8::ANY), 1..6),
+        which in 0..6_usize,
+    ) {
+        let texts = [
+            include_str!("../../tests/fixtures/config/full.toml"),
+            include_str!("../../tests/fixtures/config/bad.toml"),
+            include_str!("../../tests/fixtures/mcp-json/codex_config.toml"),
+            include_str!("../../tests/fixtures/mcp-json/typos.json"),
+            include_str!("../../tests/fixtures/mcp-json/shop/.vscode/mcp.json"),
+            include_str!("../../tests/fixtures/mcp-json/gemini_settings.json"),
+        ];
+        let text = damaged(texts[which], &cuts);
+        let (name, mcp) = match which {
+            0 | 1 => ("ringway.toml", None),
+            2 => ("codex.toml", Some("codex.toml")),
+            _ => ("mcp.json", Some("mcp.json")),
+        };
+        let options = Options {
+            mcp: mcp.map(PathBuf::from).into_iter().collect(),
+            ..Options::default()
+        };
+        let read = |path: &Path| match path.to_str() {
+            Some(asked) if asked == name => Ok(text.clone()),
+            _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+        };
+        // Whatever it says, it says it with a place.
+        if let Err(problems) = load_with(&options, &environment(CLIENT_ENV), &read) {
+            for problem in &problems {
+                proptest::prop_assert!(problem.place.contains(name), "{}", problem);
+            }
         }
     }
 }
