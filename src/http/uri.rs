@@ -36,6 +36,7 @@ pub enum TargetForm {
 /// Splits a target into its parts. `None` if its form does not fit the method or its authority
 /// is malformed; such a request is answered with 400.
 #[must_use]
+#[inline]
 pub fn parse_target(method: Method, target: &str) -> Option<Target> {
     let bytes = target.as_bytes();
     if bytes.first() == Some(&b'/') && method != Method::Connect {
@@ -75,6 +76,7 @@ pub fn parse_target(method: Method, target: &str) -> Option<Target> {
     split_path(bytes, start + len, TargetForm::Absolute, start..start + len)
 }
 
+#[inline]
 fn split_path(
     bytes: &[u8],
     start: usize,
@@ -116,6 +118,7 @@ fn find_delimiter(path: &[u8]) -> Option<usize> {
 /// Whether the bytes are `uri-host [":" port]` (RFC 3986 §3.2.2) with a host that is not empty.
 /// No user information: RFC 9110 §4.2.4 calls it an error, and it serves phishing.
 #[must_use]
+#[inline]
 pub fn is_authority(bytes: &[u8]) -> bool {
     if let Some(rest) = bytes.strip_prefix(b"[") {
         let Some(end) = rest.iter().position(|&byte| byte == b']') else {

@@ -43,6 +43,7 @@ impl<'a> Framing<'a> {
     }
 
     /// Takes note of one field of a request.
+    #[inline]
     pub(super) fn note(&mut self, known: Known, value: &'a [u8]) -> Result<(), Error> {
         match known {
             Known::Host if self.host.is_some() => return Err(Error::HostRepeated),
@@ -96,6 +97,7 @@ impl<'a> Framing<'a> {
     }
 
     /// How the body of a request is framed; checks Host on the way.
+    #[inline]
     pub(super) fn of_request(&self, version: Version) -> Result<BodyKind, Error> {
         match self.host {
             None if version == Version::Http11 => return Err(Error::HostMissing),

@@ -160,6 +160,7 @@ impl ServerConn {
     }
 
     /// Begins the exchange that the head asks for.
+    #[inline]
     fn open(&mut self, parsed: &Parsed<'_>, head: &RequestHead) -> Result<Event, Error> {
         let version = head.version;
         let body = parsed.framing.of_request(version)?;
