@@ -1,8 +1,9 @@
 //! A request's head, owned and reusable: the connection keeps one and fills it again.
 
 use core::ops::Range;
+use std::borrow::Cow;
 
-use crate::http::uri::{self, TargetForm};
+use crate::http::uri::{self, PathError, TargetForm};
 use crate::http::{HeaderList, Known};
 
 /// Request methods (RFC 9110 §9). Anything else keeps its spelling in the head.
@@ -105,6 +106,8 @@ pub struct RequestHead {
     target_end: u32,
     path: Span,
     query: Span,
+    /// The normalised path: the path itself, or what was appended for it.
+    routed: Span,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -139,11 +142,14 @@ impl RequestHead {
         self.start_line(Method::of(method), text(method), text(target));
         self.path = Span::new(method.len(), &path);
         self.query = Span::new(method.len(), &query);
+        self.routed = self.path;
+        let _ = self.normalize();
     }
 
     /// Replaces method and target and finds path and query. Returns where in `target` the
     /// authority is (absolute-form and authority-form), which then outweighs the Host field;
-    /// `None` if the target's form does not fit the method (RFC 9112 §3.2): answer 400.
+    /// `None` if the target's form does not fit the method (RFC 9112 §3.2) or its path cannot
+    /// be normalised: answer 400.
     pub fn set_target(&mut self, method: &str, target: &str) -> Option<Range<usize>> {
         let kind = Method::of(method.as_bytes());
         let parts = uri::parse_target(kind, target)?;
@@ -154,7 +160,17 @@ impl RequestHead {
         if parts.form == TargetForm::Absolute && parts.path.is_empty() {
             self.append_root_path(parts.query);
         }
+        self.normalize().ok()?;
         Some(parts.authority)
+    }
+
+    fn normalize(&mut self) -> Result<(), PathError> {
+        self.routed = self.path;
+        if let Cow::Owned(normal) = uri::normalize_path(self.path())? {
+            self.routed = Span::new(self.line.len(), &(0..normal.len()));
+            self.line.push_str(&normal);
+        }
+        Ok(())
     }
 
     fn start_line(&mut self, kind: Method, method: &str, target: &str) {
@@ -201,10 +217,17 @@ impl RequestHead {
     }
 
     /// The path of the target, as spelled (percent-encoded), starting with `/`, or `*`; empty
-    /// for CONNECT. Route on [`uri::normalize_path`] of it.
+    /// for CONNECT. For logs and for sending on; [`route_path`](Self::route_path) is to decide on.
     #[must_use]
     pub fn path(&self) -> &str {
         self.part(self.path.range())
+    }
+
+    /// The path in the one form that routes, access rules and files go by
+    /// ([`uri::normalize_path`]): no spelling of a path gets around a rule.
+    #[must_use]
+    pub fn route_path(&self) -> &str {
+        self.part(self.routed.range())
     }
 
     /// The query without its `?`; empty if there is none.
@@ -238,6 +261,7 @@ impl RequestHead {
         self.target_end = 0;
         self.path = Span::default();
         self.query = Span::default();
+        self.routed = Span::default();
     }
 }
 
@@ -269,6 +293,27 @@ mod tests {
             assert_eq!(head.target(), target);
             assert_eq!((head.path(), head.query()), (path, query), "{target}");
             assert_eq!(head.path_and_query(), both, "{target}");
+        }
+    }
+
+    #[test]
+    fn routes_see_one_spelling() {
+        for target in [
+            "/a/b?x",
+            "/a//b?x",
+            "/%61/./b",
+            "/c/../a/b",
+            "http://h/a/%62",
+        ] {
+            let head = head("GET", target);
+            assert_eq!(head.route_path(), "/a/b", "{target}");
+            assert_eq!(head.target(), target);
+        }
+        assert_eq!(head("GET", "http://h?x").route_path(), "/");
+        assert_eq!(head("OPTIONS", "*").route_path(), "*");
+        let mut head = RequestHead::default();
+        for bad in ["/..", "/%00", "/%", "/a/%2e%2e/%2e%2e"] {
+            assert_eq!(head.set_target("GET", bad), None, "{bad}");
         }
     }
 

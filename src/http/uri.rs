@@ -171,16 +171,14 @@ pub enum PathError {
     /// `%` without two hex digits, or an encoded NUL.
     #[error("malformed percent-encoding in the path")]
     Encoding,
-    /// The decoded path is not UTF-8.
-    #[error("the path is not UTF-8")]
-    NotText,
     /// `..` climbs above the root.
     #[error("the path climbs above the root")]
     AboveRoot,
 }
 
 /// The path as routes and files see it: percent-encodings decoded once (but an encoded `/`
-/// stays encoded, as it is data and no separator), then dot segments resolved (RFC 3986
+/// stays encoded, as it is data and no separator, and so do bytes that make no UTF-8), then dot
+/// segments resolved (RFC 3986
 /// §5.2.4) and repeated slashes merged. Borrows where there is nothing to do.
 ///
 /// # Errors
@@ -214,13 +212,23 @@ pub fn normalize_path(path: &str) -> Result<Cow<'_, str>, PathError> {
 }
 
 fn needs_work(path: &[u8]) -> bool {
-    path.contains(&b'%')
-        || path
-            .windows(2)
-            .any(|pair| pair.first() == Some(&b'/') && matches!(pair.last(), Some(b'/' | b'.')))
+    let mut before = 0;
+    path.iter().any(|&byte| {
+        let after_slash = core::mem::replace(&mut before, byte) == b'/';
+        byte == b'%' || after_slash && matches!(byte, b'/' | b'.')
+    })
 }
 
 fn decode_path(path: &str) -> Result<String, PathError> {
+    let decoded = decode(path, |_| true)?;
+    match String::from_utf8(decoded) {
+        Ok(text) => Ok(text),
+        Err(_) => Ok(String::from_utf8(decode(path, |byte| byte.is_ascii())?).unwrap_or_default()),
+    }
+}
+
+/// Decodes the bytes that `may` be, and leaves others encoded.
+fn decode(path: &str, may: impl Fn(u8) -> bool) -> Result<Vec<u8>, PathError> {
     let mut out = Vec::with_capacity(path.len());
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
@@ -228,15 +236,25 @@ fn decode_path(path: &str) -> Result<String, PathError> {
             out.push(byte);
             continue;
         }
-        let digits = (bytes.next().and_then(hex), bytes.next().and_then(hex));
-        match digits {
-            (Some(0), Some(0)) => return Err(PathError::Encoding),
-            (Some(2), Some(15)) => out.extend_from_slice(b"%2F"),
-            (Some(high), Some(low)) => out.push(high << 4 | low),
-            _ => return Err(PathError::Encoding),
+        let digits = [bytes.next(), bytes.next()];
+        let [Some(high), Some(low)] = digits.map(|digit| digit.and_then(hex)) else {
+            return Err(PathError::Encoding);
+        };
+        match high << 4 | low {
+            0 => return Err(PathError::Encoding),
+            byte if byte != b'/' && may(byte) => out.push(byte),
+            _ => {
+                out.push(b'%');
+                out.extend(
+                    digits
+                        .into_iter()
+                        .flatten()
+                        .map(|digit| digit.to_ascii_uppercase()),
+                );
+            }
         }
     }
-    String::from_utf8(out).map_err(|_| PathError::NotText)
+    Ok(out)
 }
 
 fn hex(byte: u8) -> Option<u8> {
@@ -345,6 +363,7 @@ mod tests {
             ("/%252e%252e/b", "/%2e%2e/b"),
             ("/a%2fb", "/a%2Fb"),
             ("/caf%C3%A9", "/café"),
+            ("/caf%e9/%41", "/caf%E9/A"),
             ("//", "/"),
             ("/a b", "/a b"),
         ] {
@@ -360,7 +379,6 @@ mod tests {
             ("/%4", PathError::Encoding),
             ("/%zz", PathError::Encoding),
             ("/%00", PathError::Encoding),
-            ("/%ff", PathError::NotText),
             ("/..", PathError::AboveRoot),
             ("/a/../..", PathError::AboveRoot),
             ("/%2e%2e/x", PathError::AboveRoot),

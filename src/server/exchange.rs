@@ -17,7 +17,7 @@ pub(super) fn open<'a>(
     head: &'a RequestHead,
     now: Now,
 ) -> (Exchange, Option<Match<'a>>) {
-    let found = server.router.find(head.path());
+    let found = server.router.find(head.route_path());
     let label = found.map_or(Label::NONE, |found| found.label);
     (server.record.open(head, label, now), found)
 }

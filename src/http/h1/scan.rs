@@ -40,6 +40,19 @@ impl HeadScan {
         self.seen == 0
     }
 
+    /// How many bytes of nothing but empty lines have been passed, if nothing else has come:
+    /// they can be discarded. What was counted stays counted.
+    pub(super) fn take_empty_lines(&mut self) -> usize {
+        if self.fields.is_some() || self.seen != self.head_start {
+            return 0;
+        }
+        let passed = Self {
+            empty_lines: self.empty_lines,
+            ..Self::default()
+        };
+        core::mem::replace(self, passed).head_start
+    }
+
     /// Where the head starts and ends in `input`, or `None` while it is not whole. `input` is
     /// what the last call was given, with more at its end.
     pub(super) fn run(

@@ -152,7 +152,9 @@ impl ServerConn {
         // Not whole, or not good: only the scan, which does not depend on where reads were cut,
         // says which.
         let Some((start, _)) = self.scan.run(input, Role::Server, &self.limits)? else {
-            return Ok(Event::NeedMore { consumed: 0 });
+            // An empty line after a body, as some clients send, leaves the connection idle.
+            let consumed = self.scan.take_empty_lines();
+            return Ok(Event::NeedMore { consumed });
         };
         let parsed = parse_request(input, start, &self.limits, head)?;
         let parsed = parsed.ok_or(Error::Field)?;

@@ -157,6 +157,8 @@ fn requests_that_are_refused() {
         ("GET http://u@h.test/ HTTP/1.1", Error::Target),
         ("CONNECT / HTTP/1.1", Error::Target),
         ("GET /#x HTTP/1.1", Error::Target),
+        ("GET /../x HTTP/1.1", Error::Target),
+        ("GET /%zz HTTP/1.1", Error::Target),
         ("G@T / HTTP/1.1", Error::StartLine),
         ("GET  / HTTP/1.1", Error::StartLine),
         ("GET /a b HTTP/1.1", Error::StartLine),
@@ -571,6 +573,19 @@ fn a_connection_on_which_nothing_is_owed_is_idle() {
     conn.poll(b"GET", &mut head).unwrap();
     assert!(!conn.is_idle());
     assert_eq!(conn.end_of_input(), Err(Error::Incomplete));
+}
+
+#[test]
+fn an_empty_line_after_a_body_leaves_the_connection_idle() {
+    let mut head = RequestHead::default();
+    let mut conn = ServerConn::new(Limits::default());
+    let need_more = |consumed| Ok(Event::NeedMore { consumed });
+    assert_eq!(conn.poll(b"\r\n", &mut head), need_more(2));
+    assert!(conn.is_idle());
+    assert_eq!(conn.poll(b"\r", &mut head), need_more(0));
+    assert!(!conn.is_idle());
+    assert_eq!(conn.poll(b"\r\n", &mut head), need_more(2));
+    assert_eq!(conn.poll(b"\r\n", &mut head), Err(Error::StartLine));
 }
 
 #[test]
