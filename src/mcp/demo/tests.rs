@@ -196,7 +196,7 @@ fn object(members: &[u8]) -> Value {
 fn willing(method: &str) -> Option<&'static str> {
     Some(match method {
         "elicitation/create" => {
-            r#"{"action":"accept","content":{"name":"Ada","color":"teal","ok":true,"value":"v"}}"#
+            r#"{"action":"accept","content":{"name":"Ada","colour":"teal","color":"teal","ok":true}}"#
         }
         "sampling/createMessage" => {
             r#"{"role":"assistant","model":"m","content":{"type":"text","text":"Paris"}}"#

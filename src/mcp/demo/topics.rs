@@ -84,6 +84,7 @@ impl Topic {
 /// The forms, compact: they are sent as they stand.
 const NAME: &str = include_str!("catalog/forms/name.json");
 const COLOUR: &str = include_str!("catalog/forms/colour.json");
+const COLOR: &str = include_str!("catalog/forms/color.json");
 const CONFIRM: &str = include_str!("catalog/forms/confirm.json");
 const CONTEXT: &str = include_str!("catalog/forms/context.json");
 const VALUE: &str = include_str!("catalog/forms/value.json");
@@ -200,7 +201,7 @@ fn ask_user(memory: &Memory, answers: &Answers) -> Turn {
         }
         Form::Refused => declined(),
         Form::Filled(content) => {
-            let colour = text(content, "color");
+            let colour = text(content, "colour");
             Turn::Say(format!(
                 "Pleased to meet you, {name}. A fine colour, {colour}."
             ))
@@ -279,7 +280,7 @@ fn rounds(memory: &Memory, answers: &Answers) -> Turn {
     let second = |name: &str| {
         let message = "Step 2: What is your favorite color?";
         Turn::Ask(
-            vec![Question::elicit("step2", message, COLOUR)],
+            vec![Question::elicit("step2", message, COLOR)],
             Some(remember(2, name)),
         )
     };
@@ -289,7 +290,7 @@ fn rounds(memory: &Memory, answers: &Answers) -> Turn {
             Form::Refused => return Turn::Say("Stopped after the first step.".into()),
             Form::Open => {}
         },
-        2 => match answers.form("step2", COLOUR) {
+        2 => match answers.form("step2", COLOR) {
             Form::Filled(content) => {
                 let (name, colour) = (&memory.text, text(content, "color"));
                 return Turn::Say(format!(
