@@ -196,7 +196,10 @@ fn object(members: &[u8]) -> Value {
 fn willing(method: &str) -> Option<&'static str> {
     Some(match method {
         "elicitation/create" => {
-            r#"{"action":"accept","content":{"name":"Ada","colour":"teal","color":"teal","ok":true}}"#
+            concat!(
+                r#"{"action":"accept","content":{"name":"Ada","colour":"teal","color":"teal","#,
+                r#""ok":true}}"#
+            )
         }
         "sampling/createMessage" => {
             r#"{"role":"assistant","model":"m","content":{"type":"text","text":"Paris"}}"#
