@@ -14,6 +14,9 @@ pub enum Problem {
         /// The `Allow` field.
         allow: &'static str,
     },
+    /// TRACE would reflect credentials; CONNECT asks for a tunnel.
+    #[error("TRACE and CONNECT are not implemented")]
+    MethodNotImplemented,
     /// The content is longer than the page takes.
     #[error("the request's content is larger than allowed here")]
     TooLarge,
@@ -44,6 +47,7 @@ impl Problem {
         match self {
             Self::NotFound => 404,
             Self::MethodNotAllowed { .. } => 405,
+            Self::MethodNotImplemented => 501,
             Self::TooLarge => 413,
             Self::BadBody => 400,
             Self::BodyTimedOut => 408,

@@ -4,7 +4,7 @@
 use crate::base::clock::Now;
 use crate::handler::Incoming;
 use crate::handler::problem::Problem;
-use crate::http::{Body, RequestHead, Response};
+use crate::http::{Body, Method, RequestHead, Response};
 use crate::metrics::Counter;
 use crate::net::runtime::fence;
 use crate::record::Exchange;
@@ -30,6 +30,10 @@ pub(super) async fn answer(
     (body, now): (Body, Now),
     response: &mut Response,
 ) -> bool {
+    if matches!(head.method, Method::Trace | Method::Connect) {
+        *response = Problem::MethodNotImplemented.response();
+        return true;
+    }
     let Some(found) = found else {
         server.handlers.not_found(head, response);
         return true;
