@@ -488,7 +488,7 @@ fn slow_reports_each_step_to_those_who_ask() {
             .iter()
             .all(|note| note["params"]["progressToken"] == 17)
     );
-    assert_eq!(seen.text(), "Finished 4 steps in 2 seconds");
+    assert_eq!(seen.text(), "Finished after 4 steps and 2 s");
 }
 
 #[test]

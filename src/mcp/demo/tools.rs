@@ -199,7 +199,7 @@ fn slow(request: &Request<'_>, arguments: &Arguments<'_>) -> Handled {
     }
     cues.push(finish_text(
         request,
-        &format!("Finished {steps} steps in {seconds} seconds"),
+        &format!("Finished after {steps} steps and {seconds} s"),
     ));
     Handled::Running(Box::new(Script::planned(cues)))
 }
