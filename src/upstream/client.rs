@@ -91,9 +91,12 @@ pub enum Error {
     /// The connection broke within the response.
     #[error("the connection broke: {0}")]
     Broken(std::io::Error),
+    /// The connection closed within the response.
+    #[error("the connection closed within its answer")]
+    Incomplete,
     /// The response is not HTTP.
     #[error("the answer is not HTTP: {0}")]
-    Http(#[from] h1::Error),
+    Http(h1::Error),
     /// The content is larger than allowed.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
@@ -355,6 +358,15 @@ impl Connection {
     /// Whether something can be read at once.
     async fn stream_has_input(&mut self) -> bool {
         matches!(poll_once(self.stream.readable()).await, Some(Ok(())))
+    }
+}
+
+impl From<h1::Error> for Error {
+    fn from(error: h1::Error) -> Self {
+        match error {
+            h1::Error::Incomplete => Self::Incomplete,
+            error => Self::Http(error),
+        }
     }
 }
 

@@ -182,7 +182,11 @@ impl Exchange {
                             self.finish();
                             return Ok(None);
                         }
-                        Ok(_) => {}
+                        Ok(read) => {
+                            if read >= READ_BYTES {
+                                self.read_bytes = READ_BYTES_LARGE;
+                            }
+                        }
                         Err(error) => return Err(Error::Broken(error)),
                     }
                 }

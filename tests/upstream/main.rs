@@ -1,0 +1,16 @@
+//! The gateway's side towards servers against small scripted servers that misbehave on purpose,
+//! on the loopback, without the gateway's front.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod by_hand;
+mod fake;
+mod http;
+mod stdio;
+mod world;
