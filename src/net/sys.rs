@@ -79,6 +79,15 @@ pub(super) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(put).map_err(|_| io::Error::last_os_error())
 }
 
+/// How many sent bytes the peer's TCP has not acknowledged; those were never handed to the
+/// program behind it. Known also after the connection was reset.
+pub(super) fn unacknowledged(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the pointer is to a local that outlives the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) })?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
 /// Sets O_NONBLOCK on a descriptor of any kind.
 pub(super) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
     // SAFETY: fcntl with F_GETFL and F_SETFL takes no pointers.

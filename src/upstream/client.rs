@@ -3,8 +3,11 @@
 //! A request goes out on an idle connection that was just seen alive, or on a new one. If a
 //! reused connection turns out to be dead before one byte of the answer, the request is sent
 //! once more on a new connection, but only where that cannot do anything twice: the request is
-//! marked repeatable (lists, reads, probes), or nothing of it had been handed to the kernel.
-//! Otherwise the caller is told that the call may have run.
+//! marked repeatable (lists, reads, probes), or the server did not read it. That is known when a
+//! part of it could not be sent or was not acknowledged by the server's TCP, and when the server
+//! reset the connection at once: a system resets what is closed with unread data, where one that
+//! has read everything ends in order. Otherwise the caller is told that the request may have been
+//! carried out.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -175,7 +178,7 @@ impl Client {
         if let Some(connection) = self.take_idle().await {
             match self.try_on(connection, request, limits).await {
                 Ok(exchange) => return Ok(exchange),
-                Err(Attempt::Dead { untouched }) if untouched || request.repeatable => {
+                Err(Attempt::Dead { was_read }) if !was_read || request.repeatable => {
                     // Its siblings are most likely as dead.
                     self.idle.borrow_mut().connections.clear();
                 }
@@ -266,7 +269,7 @@ impl Client {
             Ok(Ok(())) => {}
             // The server may have answered (413, 401) before it had read everything.
             Ok(Err(_)) if connection.stream_has_input().await => {}
-            Ok(Err(_)) => return Err(Attempt::Dead { untouched: false }),
+            Ok(Err(_)) => return Err(Attempt::Dead { was_read: false }),
             Err(timer::Elapsed) => {
                 return Err(Attempt::Failed(Error::TimedOut {
                     what: "room to send the request",
@@ -279,7 +282,9 @@ impl Client {
         let mut exchange = Exchange::new(Rc::clone(self), connection, limits.idle);
         match within(limits.first_byte, exchange.read_head()).await {
             Ok(Ok(())) => Ok(exchange),
-            Ok(Err(Error::Unanswered)) => Err(Attempt::Dead { untouched: false }),
+            Ok(Err(Error::Unanswered)) => Err(Attempt::Dead {
+                was_read: exchange.may_have_been_read().await,
+            }),
             Ok(Err(error)) => Err(Attempt::Failed(error)),
             Err(timer::Elapsed) => Err(Attempt::Failed(Error::TimedOut {
                 what: "answer",
@@ -372,9 +377,9 @@ impl From<h1::Error> for Error {
 
 /// How an attempt on one connection went wrong.
 enum Attempt {
-    /// The connection died before it answered. `untouched`: nothing of the request was sent.
+    /// The connection died before it answered. `was_read`: the server may have read the request.
     Dead {
-        untouched: bool,
+        was_read: bool,
     },
     Failed(Error),
 }

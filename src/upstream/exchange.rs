@@ -1,12 +1,14 @@
 //! One request's response: its head, then its content as it comes. Read to the end it gives the
 //! connection back; dropped earlier it closes it.
 
+use std::io::ErrorKind;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::client::{Client, Connection, Error};
+use crate::base::clock;
 use crate::http::h1::{BodyKind, ClientEvent};
 use crate::http::{HeaderList, Known};
 use crate::net::timer::{self, within};
@@ -15,6 +17,10 @@ use crate::net::timer::{self, within};
 const READ_BYTES: usize = 8 * 1024;
 /// What a read asks for while a large body comes in.
 const READ_BYTES_LARGE: usize = 64 * 1024;
+/// A connection that dies later than this after a request did not die of having been idle.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// How long a reset is waited for that follows the end of a connection.
+const RESET_WAIT: Duration = Duration::from_millis(50);
 /// Memory set aside ahead because of an announced length; beyond it a body earns its memory.
 const AHEAD_BYTES_MAX: usize = 1024 * 1024;
 
@@ -31,6 +37,8 @@ pub struct Exchange {
     /// What the next call gives up first: the caller has had those bytes.
     lent: usize,
     read_bytes: usize,
+    began: Instant,
+    was_reset: bool,
 }
 
 impl Exchange {
@@ -44,6 +52,8 @@ impl Exchange {
             idle,
             lent: 0,
             read_bytes: READ_BYTES,
+            began: clock::mono(),
+            was_reset: false,
         }
     }
 
@@ -67,6 +77,26 @@ impl Exchange {
         essence.trim().to_ascii_lowercase()
     }
 
+    /// After a connection died unanswered: whether the server may have read the request.
+    pub(super) async fn may_have_been_read(&self) -> bool {
+        let Some(connection) = &self.connection else {
+            return true;
+        };
+        if clock::mono().duration_since(self.began) > AT_ONCE {
+            return true;
+        }
+        if self.was_reset || matches!(connection.stream.unacknowledged(), Ok(1..)) {
+            return false;
+        }
+        // Some servers end in order first and leave unread data behind: the reset follows.
+        let reset = async {
+            while connection.stream.pending_error().is_none() {
+                timer::sleep(RESET_WAIT / 10).await;
+            }
+        };
+        within(RESET_WAIT, reset).await.is_err()
+    }
+
     pub(super) async fn read_head(&mut self) -> Result<(), Error> {
         loop {
             let Some(connection) = &mut self.connection else {
@@ -88,7 +118,11 @@ impl Exchange {
                 ClientEvent::NeedMore { consumed } => {
                     connection.start += consumed;
                     match connection.fill(READ_BYTES).await {
-                        Ok(0) | Err(_) if connection.machine.is_unanswered() => {
+                        Ok(0) if connection.machine.is_unanswered() => {
+                            return Err(Error::Unanswered);
+                        }
+                        Err(error) if connection.machine.is_unanswered() => {
+                            self.was_reset = error.kind() == ErrorKind::ConnectionReset;
                             return Err(Error::Unanswered);
                         }
                         Ok(0) => connection.machine.end_of_input()?,
