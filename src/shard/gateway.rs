@@ -17,6 +17,7 @@ use crate::metrics::Recorder;
 use crate::net::buffers::Buffers;
 use crate::net::process::Spawner;
 use crate::net::resolve::Resolver;
+use crate::net::timer::race;
 use crate::net::tls::TlsConnector;
 use crate::net::{sleep, spawn};
 use crate::upstream;
@@ -113,11 +114,12 @@ impl Running {
         }
     }
 
-    /// Serves the gateway's mailbox. Part of the shard's main future and not a task of its own:
+    /// Serves the mailboxes of the gateway and its servers. Part of the shard's main future and not a task of its own:
     /// if the shard crashes this is dropped for certain, and the receiver with it. One that
     /// stayed behind would take messages from its successor.
     pub(super) async fn serve(&self) {
-        Rc::clone(&self.gateway).run(self.mailbox.clone()).await;
+        let gateway = Rc::clone(&self.gateway).run(self.mailbox.clone());
+        race(gateway, self.servers.serve()).await;
     }
 
     /// Ends what would stay open for ever.

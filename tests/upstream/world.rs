@@ -71,12 +71,12 @@ pub(crate) fn world<F: Future<Output = ()>>(
             states: RefCell::default(),
             updates: RefCell::default(),
         });
+        let served = Rc::clone(&world.servers);
+        ringway::net::spawn(async move { served.serve().await });
         within(Duration::from_secs(30), test(Rc::clone(&world)))
             .await
             .expect("the test is stuck");
         world.servers.stop().await;
-        // Children get the time to end.
-        ringway::net::sleep(Duration::from_millis(20)).await;
     });
 }
 

@@ -29,6 +29,8 @@ const SESSION_IDLE: Duration = Duration::from_secs(600);
 /// How long a child may think about `server/discover` before it is taken for a legacy one that
 /// ignores what it does not know.
 const PROBE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked whether a channel has ended.
+const STOP_STEP: Duration = Duration::from_millis(5);
 /// What is declared to a server that all clients share: everything the gateway can relay.
 pub(crate) const EVERYTHING: ClientCapabilities = ClientCapabilities {
     roots: true,
@@ -366,14 +368,19 @@ impl Hub {
         });
     }
 
-    /// Stops every channel.
-    pub(crate) fn stop(&self) {
+    /// Stops every channel and waits for its end.
+    pub(crate) async fn stop(&self) {
+        let channels = self.channels();
         self.down("the gateway is stopping");
         for (_, other) in self.others.borrow_mut().drain() {
             match other.state {
                 OtherState::Starting(waiting) => self.fail(waiting, "the gateway is stopping"),
                 OtherState::Running(duplex) => duplex.stop(),
             }
+        }
+        // Children have their own time limits; they always end.
+        while channels.iter().any(|duplex| duplex.ended().is_none()) {
+            sleep(STOP_STEP).await;
         }
     }
 

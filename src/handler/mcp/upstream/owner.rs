@@ -247,11 +247,8 @@ impl Owner {
     /// Stops the server's channels and sessions.
     pub(crate) async fn stop(&self) {
         self.is_stopped.set(true);
-        self.hub.stop();
+        self.hub.stop().await;
         self.ring();
-        if let Some(http) = &self.http {
-            http.end_all().await;
-        }
     }
 
     /// What a server says outside any call.

@@ -24,6 +24,8 @@ use crate::net::{sleep, spawn};
 
 /// Events of a call that may wait for its client; beyond it the server waits.
 const EVENTS_MAX: usize = 16;
+/// How long servers are told at the end that their sessions are over.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
 /// How often channels are looked over.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -53,8 +55,9 @@ struct ServerLink {
 struct Handle(Rc<ServerLink>);
 
 impl Servers {
-    /// Starts this shard's part: reads the notes of other shards and looks after the servers
-    /// that are its own. Must run on the shard's thread. A server's id is its place in the list.
+    /// Starts this shard's part: looks after the servers that are its own. Must run on the
+    /// shard's thread, which then has to [`serve`](Self::serve). A server's id is its place in
+    /// the list.
     #[must_use]
     pub fn start(shard: Shard, servers: &[McpServer]) -> Rc<Self> {
         let shard = Rc::new(shard);
@@ -84,13 +87,11 @@ impl Servers {
             }
             owners.insert(link.id, owner);
         }
-        let servers = Rc::new(Self {
+        Rc::new(Self {
             links,
             owners,
             shard,
-        });
-        spawn(Rc::clone(&servers).serve());
-        servers
+        })
     }
 
     /// A link to each server, in the order of their ids.
@@ -102,19 +103,35 @@ impl Servers {
             .collect()
     }
 
-    /// Ends children and sessions; to be called when the shard drains.
+    /// Ends children and sessions; to be called when the shard drains, while
+    /// [`serve`](Self::serve) goes on.
     pub async fn stop(&self) {
+        // Each at its own pace, not one after the other.
+        let (sender, mut ended) = bounded::<()>(1);
         for owner in self.owners.values() {
-            owner.stop().await;
+            let (owner, sender) = (Rc::clone(owner), sender.clone());
+            spawn(async move {
+                owner.stop().await;
+                drop(sender);
+            });
         }
         for link in &self.links {
-            if let Some(http) = &link.http {
-                http.end_all().await;
+            if let Some(http) = link.http.clone() {
+                let sender = sender.clone();
+                spawn(async move {
+                    // A server that cannot be told will forget its sessions by itself.
+                    let _ = within(FAREWELL_MAX, http.end_all()).await;
+                    drop(sender);
+                });
             }
         }
+        drop(sender);
+        ended.recv().await;
     }
 
-    async fn serve(self: Rc<Self>) {
+    /// Reads the notes of all shards, for ever. Not a task of its own: what is left of a
+    /// crashed shard's tasks would take notes from its successor.
+    pub async fn serve(&self) {
         let own = self.shard.wires.own;
         for shard in 0..self.shard.wires.shards() {
             if shard != own {
