@@ -31,10 +31,23 @@ pub struct Merged {
     pub shards: Vec<ShardLine>,
     /// Figures without a shard label, summed over the shards.
     pub totals: Totals,
+    /// MCP servers; whoever scrapes fills them in from the gateway's catalogue.
+    pub servers: Vec<ServerLine>,
     /// The whole process.
     pub process: Process,
     /// What runs.
     pub runtime: RuntimeInfo,
+}
+
+/// State of one MCP server.
+#[derive(Clone, Debug)]
+pub struct ServerLine {
+    /// The server's configured name.
+    pub server: Arc<str>,
+    /// Whether it answers.
+    pub is_up: bool,
+    /// Restarts of its child or reconnects to its endpoint.
+    pub restarts: u64,
 }
 
 /// One shard's part of a scrape.
@@ -165,6 +178,7 @@ impl Collector {
         Merged {
             shards,
             totals,
+            servers: Vec::new(),
             process,
             runtime: runtime.clone(),
         }
@@ -187,10 +201,7 @@ impl Totals {
         }
         for row in &snapshot.servers {
             match self.servers.get_mut(&row.server) {
-                Some(sum) => {
-                    sum.restarts += row.restarts;
-                    sum.latency.merge(&row.latency);
-                }
+                Some(sum) => sum.latency.merge(&row.latency),
                 None => drop(self.servers.insert(Arc::clone(&row.server), row.clone())),
             }
         }
@@ -238,9 +249,8 @@ mod tests {
         recorder.request_started(0, Method::Get);
         recorder.shift(Gauge::Connections, 3);
         let tool = recorder.tool_label("time", "now");
-        recorder.mcp_call(tool, Era::Modern, Outcome::Ok);
-        let server = recorder.server_label("time");
-        recorder.upstream_answered(server, Duration::from_millis(2));
+        let elapsed = Some(Duration::from_millis(2));
+        recorder.mcp_call(tool, Era::Modern, Outcome::Ok, elapsed);
         recorder.snapshot()
     }
 

@@ -122,16 +122,21 @@ fn mcp(page: &mut Page, merged: &Merged) {
         ];
         page.sample(families::MCP_CALLS, &labels, count);
     }
-    let servers = || merged.totals.servers.values();
+    let servers = merged.totals.servers.values();
     page.head(families::UPSTREAM_DURATION);
-    for row in servers().filter(|row| row.latency.count() > 0) {
+    for row in servers.filter(|row| row.latency.count() > 0) {
         let labels = [("server", &*row.server)];
         page.histogram(families::UPSTREAM_DURATION, &labels, &row.latency);
     }
+    page.head(families::SERVER_UP);
+    for line in &merged.servers {
+        let labels = [("server", &*line.server)];
+        page.sample(families::SERVER_UP, &labels, u8::from(line.is_up));
+    }
     page.head(families::SERVER_RESTARTS);
-    for row in servers() {
-        let labels = [("server", &*row.server)];
-        page.sample(families::SERVER_RESTARTS, &labels, row.restarts);
+    for line in &merged.servers {
+        let labels = [("server", &*line.server)];
+        page.sample(families::SERVER_RESTARTS, &labels, line.restarts);
     }
 }
 

@@ -10,9 +10,9 @@ mod latency;
 mod recorder;
 mod snapshot;
 
-pub use collector::{Collector, Merged, Process, RuntimeInfo};
+pub use collector::{Collector, Merged, Process, RuntimeInfo, ServerLine};
 pub use latency::Latency;
-pub use recorder::{Outcome, Recorder, ServerLabel, ToolLabel};
+pub use recorder::{Outcome, Recorder, ToolLabel};
 pub use snapshot::{CallRow, HttpRow, ServerRow, ShardSnapshot};
 
 /// What a family's samples are.
@@ -76,7 +76,11 @@ pub mod families {
     );
     pub const UPSTREAM_DURATION: Family = histogram(
         "ringway_upstream_duration_seconds",
-        "Time from a message to an MCP server until its response.",
+        "Time from an MCP tool call until its server has answered, by server.",
+    );
+    pub const SERVER_UP: Family = gauge(
+        "ringway_mcp_server_up",
+        "Whether the MCP server answers; one that was not asked yet counts as not.",
     );
     pub const SERVER_RESTARTS: Family = counter(
         "ringway_mcp_server_restarts",
@@ -122,7 +126,7 @@ pub mod families {
 
 const TIMEOUTS: Family = counter(
     "ringway_timeouts",
-    "Connections and calls ended by a time limit, by which limit.",
+    "Connections ended by a time limit, by which limit.",
 );
 
 /// Counters of one shard. They only grow.
@@ -142,15 +146,11 @@ pub enum Counter {
     TimeoutBody,
     TimeoutSend,
     TimeoutKeepAlive,
-    TimeoutConnect,
-    TimeoutFirstByte,
-    TimeoutIdle,
-    TimeoutTotal,
 }
 
 impl Counter {
     /// All of them in the order of exposition; those of one family stand together.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 13] = [
         Self::Accepts,
         Self::AcceptErrors,
         Self::ConnectionsRefused,
@@ -164,10 +164,6 @@ impl Counter {
         Self::TimeoutBody,
         Self::TimeoutSend,
         Self::TimeoutKeepAlive,
-        Self::TimeoutConnect,
-        Self::TimeoutFirstByte,
-        Self::TimeoutIdle,
-        Self::TimeoutTotal,
     ];
 
     /// The family.
@@ -201,11 +197,7 @@ impl Counter {
             Self::TimeoutHeader
             | Self::TimeoutBody
             | Self::TimeoutSend
-            | Self::TimeoutKeepAlive
-            | Self::TimeoutConnect
-            | Self::TimeoutFirstByte
-            | Self::TimeoutIdle
-            | Self::TimeoutTotal => TIMEOUTS,
+            | Self::TimeoutKeepAlive => TIMEOUTS,
         }
     }
 
@@ -217,10 +209,6 @@ impl Counter {
             Self::TimeoutBody => "client_body",
             Self::TimeoutSend => "send",
             Self::TimeoutKeepAlive => "keepalive",
-            Self::TimeoutConnect => "upstream_connect",
-            Self::TimeoutFirstByte => "upstream_first_byte",
-            Self::TimeoutIdle => "upstream_idle",
-            Self::TimeoutTotal => "upstream_total",
             _ => return None,
         };
         Some(("limit", limit))
@@ -233,18 +221,12 @@ impl Counter {
 pub enum Gauge {
     Connections,
     OpenStreams,
-    UpstreamConnections,
     McpCallsUnderWay,
 }
 
 impl Gauge {
     /// All of them in the order of exposition.
-    pub const ALL: [Self; 4] = [
-        Self::Connections,
-        Self::OpenStreams,
-        Self::UpstreamConnections,
-        Self::McpCallsUnderWay,
-    ];
+    pub const ALL: [Self; 3] = [Self::Connections, Self::OpenStreams, Self::McpCallsUnderWay];
 
     /// The family.
     #[must_use]
@@ -252,10 +234,6 @@ impl Gauge {
         match self {
             Self::Connections => gauge("ringway_connections", "Open client connections."),
             Self::OpenStreams => gauge("ringway_open_streams", "Open event streams to clients."),
-            Self::UpstreamConnections => gauge(
-                "ringway_upstream_connections",
-                "Open connections to MCP servers over HTTP.",
-            ),
             Self::McpCallsUnderWay => gauge(
                 "ringway_mcp_calls_under_way",
                 "Requests to MCP servers that wait for their response.",

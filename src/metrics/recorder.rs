@@ -38,19 +38,31 @@ pub enum Outcome {
     ToolError,
     /// A JSON-RPC error of the server.
     Error,
-    /// The gateway got no answer: server unavailable, timed out, invalid, busy, wrong era.
-    Fault,
+    /// The server is not reachable, or its connection ended before it answered.
+    Unavailable,
+    /// A time limit ran out.
+    TimedOut,
+    /// The server answered something that is not MCP.
+    Invalid,
+    /// Client and server speak different eras.
+    Era,
+    /// Too much was under way for the server already.
+    Overloaded,
     /// The client went away or cancelled.
     Cancelled,
 }
 
 impl Outcome {
     /// All of them, by index.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 9] = [
         Self::Ok,
         Self::ToolError,
         Self::Error,
-        Self::Fault,
+        Self::Unavailable,
+        Self::TimedOut,
+        Self::Invalid,
+        Self::Era,
+        Self::Overloaded,
         Self::Cancelled,
     ];
 
@@ -61,15 +73,15 @@ impl Outcome {
             Self::Ok => "ok",
             Self::ToolError => "tool_error",
             Self::Error => "error",
-            Self::Fault => "fault",
+            Self::Unavailable => "unavailable",
+            Self::TimedOut => "timed_out",
+            Self::Invalid => "invalid_answer",
+            Self::Era => "era",
+            Self::Overloaded => "overloaded",
             Self::Cancelled => "cancelled",
         }
     }
 }
-
-/// Index of a server's figures in this recorder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServerLabel(usize);
 
 /// Index of a tool's figures in this recorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +106,6 @@ struct ServerFigures {
     name: Arc<str>,
     tools: usize,
     latency: Latency,
-    restarts: u64,
 }
 
 #[derive(Debug)]
@@ -175,12 +186,6 @@ impl Recorder {
         }
     }
 
-    /// The label of a server's figures. Looked up by name: keep it, do not ask per call.
-    #[must_use]
-    pub fn server_label(&self, server: &str) -> ServerLabel {
-        ServerLabel(self.mcp.borrow_mut().server(server))
-    }
-
     /// The label of a tool's figures; `tool` is the server's own name for it. Looked up by
     /// name: ask when the catalogue is built, not per call, and only for tools that exist.
     #[must_use]
@@ -188,33 +193,22 @@ impl Recorder {
         ToolLabel(self.mcp.borrow_mut().tool(server, tool))
     }
 
-    /// A tool call has ended.
-    pub fn mcp_call(&self, tool: ToolLabel, era: Era, outcome: Outcome) {
+    /// A tool call has ended. `elapsed` is the time until its server had answered; none where
+    /// no server was waited for.
+    pub fn mcp_call(&self, tool: ToolLabel, era: Era, outcome: Outcome, elapsed: Option<Duration>) {
         if !self.is_enabled {
             return;
         }
-        let mut mcp = self.mcp.borrow_mut();
-        let tool = mcp.tools.get_mut(tool.0);
-        let row = tool.and_then(|tool| tool.calls.get_mut(era as usize));
+        let McpFigures { servers, tools } = &mut *self.mcp.borrow_mut();
+        let Some(tool) = tools.get_mut(tool.0) else {
+            return;
+        };
+        let row = tool.calls.get_mut(era as usize);
         if let Some(count) = row.and_then(|row| row.get_mut(outcome as usize)) {
             *count += 1;
         }
-    }
-
-    /// A server has answered a request, `elapsed` after it was sent.
-    pub fn upstream_answered(&self, server: ServerLabel, elapsed: Duration) {
-        if !self.is_enabled {
-            return;
-        }
-        if let Some(server) = self.mcp.borrow_mut().servers.get_mut(server.0) {
+        if let (Some(elapsed), Some(server)) = (elapsed, servers.get_mut(tool.server)) {
             server.latency.record(elapsed);
-        }
-    }
-
-    /// A server's child was started again, or its endpoint connected to again.
-    pub fn server_restarted(&self, server: ServerLabel) {
-        if let Some(server) = self.mcp.borrow_mut().servers.get_mut(server.0) {
-            server.restarts += 1;
         }
     }
 
@@ -283,7 +277,6 @@ impl McpFigures {
             name: name.into(),
             tools: 0,
             latency: Latency::default(),
-            restarts: 0,
         });
         self.servers.len() - 1
     }
@@ -335,7 +328,6 @@ impl McpFigures {
         let rows = self.servers.iter().map(|server| ServerRow {
             server: Arc::clone(&server.name),
             latency: server.latency.clone(),
-            restarts: server.restarts,
         });
         rows.collect()
     }
@@ -367,10 +359,10 @@ mod tests {
         let recorder = recorder();
         for index in 0..TOOLS_PER_SERVER_MAX + 50 {
             let label = recorder.tool_label("a", &format!("t{index}"));
-            recorder.mcp_call(label, Era::Modern, Outcome::Ok);
+            recorder.mcp_call(label, Era::Modern, Outcome::Ok, None);
         }
         let again = recorder.tool_label("a", "t0");
-        recorder.mcp_call(again, Era::Legacy, Outcome::ToolError);
+        recorder.mcp_call(again, Era::Legacy, Outcome::ToolError, None);
         let rows = recorder.snapshot().calls;
         let other: Vec<_> = rows.iter().filter(|row| &*row.tool == OTHER).collect();
         assert_eq!((other.len(), other[0].count), (1, 50));

@@ -66,8 +66,6 @@ pub struct CallRow {
 pub struct ServerRow {
     /// The server's configured name.
     pub server: Arc<str>,
-    /// How long its answers took.
+    /// How long its answers to tool calls took.
     pub latency: Latency,
-    /// Restarts and reconnects.
-    pub restarts: u64,
 }

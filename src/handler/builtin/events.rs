@@ -126,15 +126,17 @@ fn figures(merged: &Merged) -> Json {
         finished += row.statuses.iter().sum::<u64>();
         under_way += row.under_way;
     }
-    let failed = [Outcome::Error, Outcome::Fault].map(|o| merged.totals.calls_with(o));
+    let calls = merged.totals.calls.values().sum::<u64>();
+    let answered = [Outcome::Ok, Outcome::ToolError, Outcome::Cancelled];
+    let answered = answered.map(|outcome| merged.totals.calls_with(outcome));
     object! {
         "shards": shards,
         "requests": finished,
         "requests_under_way": under_way,
         "p50_seconds": latency.quantile(0.5).as_secs_f64(),
         "p99_seconds": latency.quantile(0.99).as_secs_f64(),
-        "mcp_calls": merged.totals.calls.values().sum::<u64>(),
-        "mcp_calls_failed": failed.iter().sum::<u64>(),
+        "mcp_calls": calls,
+        "mcp_calls_failed": calls - answered.iter().sum::<u64>(),
         "cpu_seconds": merged.process.cpu.as_secs_f64(),
         "resident_bytes": merged.process.resident_bytes,
     }

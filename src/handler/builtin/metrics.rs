@@ -1,14 +1,16 @@
 //! `/metrics`: the supervisor asks every shard and answers with the merged figures.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_channel::TryRecvError;
 
 use super::Pages;
+use crate::handler::mcp::link::Status;
 use crate::handler::problem::Problem;
 use crate::http::{Known, RequestHead, Response};
-use crate::metrics::Merged;
 use crate::metrics::exposition::{self, Format};
+use crate::metrics::{Merged, ServerLine};
 use crate::net;
 
 /// Scrapes that may wait for the supervisor. Beyond, scrapers are told to come back.
@@ -72,10 +74,16 @@ impl Pages {
             *response = Problem::NotFound.response();
             return;
         }
-        let Some(merged) = self.setup.scraper.scrape().await else {
+        let Some(mut merged) = self.setup.scraper.scrape().await else {
             *response = Problem::Busy.response();
             return;
         };
+        let states = self.setup.catalogue.servers();
+        merged.servers.extend(states.iter().map(|state| ServerLine {
+            server: Arc::clone(&state.name),
+            is_up: state.status == Status::Ready,
+            restarts: state.restarts,
+        }));
         let format = Format::negotiate(head.header(Known::Accept));
         response.status = 200;
         let media = format.content_type();

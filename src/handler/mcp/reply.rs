@@ -5,6 +5,7 @@ use core::future::poll_fn;
 use core::pin::pin;
 use core::task::Poll;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -17,6 +18,7 @@ use super::slots::Key;
 use super::sse;
 use super::streams::{Open, Pieces, Poke, Ticket};
 use crate::base::channel::{Receiver, bounded};
+use crate::base::clock;
 use crate::http::{Body, Response};
 use crate::mcp::jsonrpc::{
     self, HEADER_MISMATCH, INTERNAL_ERROR, METHOD_NOT_FOUND, MISSING_CAPABILITY,
@@ -39,6 +41,7 @@ struct Running {
     client: Rc<Client>,
     id: Bytes,
     label: Option<ToolLabel>,
+    started: Instant,
     ticket: Rc<Ticket>,
     events: Option<Receiver<Event>>,
     /// Its place among the streams; none if too many are open.
@@ -69,11 +72,11 @@ impl Gateway {
         let Started { reply, label } = self.start(asked).await;
         match reply {
             Reply::Complete(outcome) => {
-                self.count(label, &client, outcome_of(&outcome));
+                self.count(label, &client, outcome_of(&outcome, label), None);
                 whole(response, accept, client.revision.era(), outcome);
             }
             Reply::Failed(fault) => {
-                self.count(label, &client, metrics::Outcome::Fault);
+                self.count(label, &client, outcome_of_fault(&fault), None);
                 let outcome = failed(&id, &fault);
                 whole(response, accept, client.revision.era(), outcome);
             }
@@ -105,11 +108,13 @@ impl Gateway {
             let id = asked.bytes.slice(asked.parts.id.range());
             match started.reply {
                 Reply::Complete(outcome) => {
-                    self.count(started.label, &asked.client, outcome_of(&outcome));
+                    let ended = outcome_of(&outcome, started.label);
+                    self.count(started.label, &asked.client, ended, None);
                     done.push(outcome.message);
                 }
                 Reply::Failed(fault) => {
-                    self.count(started.label, &asked.client, metrics::Outcome::Fault);
+                    let ended = outcome_of_fault(&fault);
+                    self.count(started.label, &asked.client, ended, None);
                     done.push(failed(&id, &fault).message);
                 }
                 Reply::Stream(events) => {
@@ -155,10 +160,16 @@ impl Gateway {
         }
     }
 
-    fn count(&self, label: Option<ToolLabel>, client: &Client, outcome: metrics::Outcome) {
+    fn count(
+        &self,
+        label: Option<ToolLabel>,
+        client: &Client,
+        outcome: metrics::Outcome,
+        elapsed: Option<Duration>,
+    ) {
         if let Some(label) = label {
-            self.recorder
-                .mcp_call(label, client.revision.era(), outcome);
+            let era = client.revision.era();
+            self.recorder.mcp_call(label, era, outcome, elapsed);
         }
     }
 }
@@ -183,6 +194,7 @@ impl Running {
             client,
             id,
             label,
+            started: clock::mono(),
             ticket,
             events: Some(events),
             place,
@@ -203,16 +215,16 @@ impl Running {
         }
         let first = match self.next(None).await {
             Next::Event(Some(Event::Response(outcome))) => {
-                self.outcome = Some(outcome_of(&outcome));
+                self.outcome = Some(outcome_of(&outcome, self.label));
                 return whole(response, accept, era, outcome);
             }
             Next::Event(Some(Event::Failed(fault))) => {
-                self.outcome = Some(metrics::Outcome::Fault);
+                self.outcome = Some(outcome_of_fault(&fault));
                 return whole(response, accept, era, failed(&self.id, &fault));
             }
             Next::Event(Some(event)) => Some(event),
             Next::Event(None) => {
-                self.outcome = Some(metrics::Outcome::Fault);
+                self.outcome = Some(metrics::Outcome::Unavailable);
                 return whole(response, accept, era, self.abandoned());
             }
             Next::Poke(Poke::Cancelled) => {
@@ -254,15 +266,15 @@ impl Running {
                 Next::Event(Some(Event::Notification(message))) => self.passes(message),
                 Next::Event(Some(Event::Request { message, answer })) => self.ask(&message, answer),
                 Next::Event(Some(Event::Response(outcome))) => {
-                    self.outcome = Some(outcome_of(&outcome));
+                    self.outcome = Some(outcome_of(&outcome, self.label));
                     Some(outcome.message)
                 }
                 Next::Event(Some(Event::Failed(fault))) => {
-                    self.outcome = Some(metrics::Outcome::Fault);
+                    self.outcome = Some(outcome_of_fault(&fault));
                     Some(failed(&self.id, &fault).message)
                 }
                 Next::Event(None) => {
-                    self.outcome = Some(metrics::Outcome::Fault);
+                    self.outcome = Some(metrics::Outcome::Unavailable);
                     Some(self.abandoned().message)
                 }
                 Next::Poke(Poke::Cancelled) => {
@@ -288,15 +300,15 @@ impl Running {
         loop {
             let outcome = match self.next(None).await {
                 Next::Event(Some(Event::Response(outcome))) => {
-                    self.outcome = Some(outcome_of(&outcome));
+                    self.outcome = Some(outcome_of(&outcome, self.label));
                     outcome
                 }
                 Next::Event(Some(Event::Failed(fault))) => {
-                    self.outcome = Some(metrics::Outcome::Fault);
+                    self.outcome = Some(outcome_of_fault(&fault));
                     failed(&self.id, &fault)
                 }
                 Next::Event(None) => {
-                    self.outcome = Some(metrics::Outcome::Fault);
+                    self.outcome = Some(metrics::Outcome::Unavailable);
                     self.abandoned()
                 }
                 Next::Poke(Poke::Cancelled) => {
@@ -419,7 +431,12 @@ impl Drop for Running {
         drop(asks);
         drop(declined);
         let outcome = self.outcome.unwrap_or(metrics::Outcome::Cancelled);
-        gateway.count(self.label, &self.client, outcome);
+        let elapsed = matches!(
+            outcome,
+            metrics::Outcome::Ok | metrics::Outcome::ToolError | metrics::Outcome::Error
+        )
+        .then(|| clock::mono().saturating_duration_since(self.started));
+        gateway.count(self.label, &self.client, outcome, elapsed);
         let call = (
             self.client.session,
             self.id.clone(),
@@ -482,11 +499,35 @@ fn status_of(code: i64) -> u16 {
     }
 }
 
-fn outcome_of(outcome: &Outcome) -> metrics::Outcome {
+/// How a call ended. Only a tool's result is searched for `isError`.
+fn outcome_of(outcome: &Outcome, label: Option<ToolLabel>) -> metrics::Outcome {
     if outcome.error.is_some() {
         metrics::Outcome::Error
+    } else if label.is_some() && is_tool_error(&outcome.message) {
+        metrics::Outcome::ToolError
     } else {
         metrics::Outcome::Ok
+    }
+}
+
+/// Whether a result says `"isError": true`. Found by its text, for the metrics alone: the quotes
+/// of a string's content are escaped, so no text that a tool returns looks like it.
+fn is_tool_error(message: &[u8]) -> bool {
+    const NAME: &[u8] = b"\"isError\"";
+    memchr::memmem::find_iter(message, NAME).any(|at| {
+        let rest = message.get(at + NAME.len()..).unwrap_or_default();
+        let value = rest.trim_ascii_start().strip_prefix(b":");
+        value.is_some_and(|value| value.trim_ascii_start().starts_with(b"true"))
+    })
+}
+
+const fn outcome_of_fault(fault: &Fault) -> metrics::Outcome {
+    match fault {
+        Fault::Unavailable { .. } => metrics::Outcome::Unavailable,
+        Fault::TimedOut { .. } => metrics::Outcome::TimedOut,
+        Fault::Invalid { .. } => metrics::Outcome::Invalid,
+        Fault::Era { .. } => metrics::Outcome::Era,
+        Fault::Overloaded { .. } => metrics::Outcome::Overloaded,
     }
 }
 
@@ -519,4 +560,25 @@ fn array(messages: &[Bytes]) -> Bytes {
     }
     out.push(b']');
     out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_error_is_found_in_the_result_and_not_in_its_text() {
+        for (message, expected) in [
+            (&br#"{"result":{"content":[],"isError":true}}"#[..], true),
+            (br#"{"result":{"isError" : true,"content":[]}}"#, true),
+            (br#"{"result":{"content":[],"isError":false}}"#, false),
+            (
+                br#"{"result":{"content":[{"text":"\"isError\":true"}]}}"#,
+                false,
+            ),
+            (br#"{"result":{"content":[]}}"#, false),
+        ] {
+            assert_eq!(is_tool_error(message), expected);
+        }
+    }
 }

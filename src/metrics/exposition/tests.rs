@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::http::Method;
 use crate::mcp::revision::Era;
-use crate::metrics::{Collector, Process, Recorder, RuntimeInfo};
+use crate::metrics::{Collector, Process, Recorder, RuntimeInfo, ServerLine};
 
 /// A page as a scraper reads it.
 #[derive(Debug, Default)]
@@ -118,9 +118,8 @@ fn page(format: Format) -> String {
         }
         recorder.request_started(2, Method::Other);
         let odd = recorder.tool_label("a\"b\\c\nd", "tööl");
-        recorder.mcp_call(odd, Era::Legacy, Outcome::Fault);
-        let server = recorder.server_label("a\"b\\c\nd");
-        recorder.upstream_answered(server, Duration::from_millis(3));
+        let elapsed = Some(Duration::from_millis(3));
+        recorder.mcp_call(odd, Era::Legacy, Outcome::TimedOut, elapsed);
         recorder.count(Counter::TimeoutBody);
         recorder.shift(Gauge::Connections, 2);
         collector.update(recorder.snapshot());
@@ -134,7 +133,13 @@ fn page(format: Format) -> String {
         cpu: Duration::from_millis(1500),
         ..Process::default()
     };
-    render(&collector.merged(process, &runtime), format)
+    let mut merged = collector.merged(process, &runtime);
+    merged.servers.push(ServerLine {
+        server: "time".into(),
+        is_up: true,
+        restarts: 4,
+    });
+    render(&merged, format)
 }
 
 fn find(read: &Read, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
@@ -175,6 +180,10 @@ fn the_seeds_names_and_labels_are_there() {
     let busy = [("method", "OTHER"), ("handler", "/mcp/{server}")];
     assert_eq!(find(&read, "mcp_requests_inprogress", &busy), Some(2.0));
     assert_eq!(find(&read, "http_requests_inprogress", &busy), Some(2.0));
+    let server = [("server", "time")];
+    assert_eq!(find(&read, "ringway_mcp_server_up", &server), Some(1.0));
+    let restarts = find(&read, "ringway_mcp_server_restarts_total", &server);
+    assert_eq!(restarts, Some(4.0));
     let body = [("shard", "1"), ("limit", "client_body")];
     assert_eq!(find(&read, "ringway_timeouts_total", &body), Some(1.0));
     assert_eq!(find(&read, "process_cpu_seconds_total", &[]), Some(1.5));
@@ -187,7 +196,7 @@ fn label_values_survive_escaping() {
         ("server", "a\"b\\c\nd"),
         ("tool", "tööl"),
         ("era", "legacy"),
-        ("outcome", "fault"),
+        ("outcome", "timed_out"),
     ];
     assert_eq!(find(&read, "ringway_mcp_calls_total", &odd), Some(2.0));
 }
