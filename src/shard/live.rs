@@ -2,11 +2,13 @@
 
 use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
+use core::task::Poll;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::channel::{Sender, bounded};
 use crate::handler::Handlers;
 use crate::handler::builtin::{Catalogue, Pages, Setup};
 use crate::metrics::{Counter, Recorder, RuntimeInfo, ShardSnapshot};
@@ -23,44 +25,88 @@ use crate::shard::{Launch, Message, Report, Sockets};
 /// Sweeps between two times that buffered access log lines are handed on: one second.
 const SWEEPS_PER_FLUSH: u32 = 4;
 
-/// Serves until told to drain and everything has ended.
+/// Orders that may wait: one of each kind.
+const ORDERS_MAX: usize = 4;
+
+/// Serves until told to drain, and then to stop.
 pub(super) async fn live(
-    launch: Launch,
+    mut launch: Launch,
     sockets: &Sockets,
     runtime: RuntimeInfo,
 ) -> io::Result<()> {
     let drain = Rc::new(Drain::new());
     let (server, running) = build(&launch, sockets, &drain, &runtime);
     let server = Rc::new(server);
-    for bound in launch.listeners {
-        let listener = Listener::new(bound)?;
-        let place = sockets.listeners.enter(listener.note());
-        let server = Rc::clone(&server);
-        spawn(async move {
-            let _place = place;
-            accept(server, listener).await;
-        });
-    }
     spawn(sweep(Rc::clone(&server), Rc::clone(&sockets.connections)));
+    let mut listeners = Vec::new();
+    for bound in core::mem::take(&mut launch.listeners) {
+        listeners.push(Listener::new(bound)?);
+    }
+    let (orders, mut ordered) = bounded(ORDERS_MAX);
+    let mut side = pin!(both(
+        running.serve(),
+        serve_inbox(&launch.inbox, &server, orders)
+    ));
+    let tell = |report| {
+        // Without a supervisor there is nobody to tell, and the inbox ends as well.
+        let _ = launch.reports.send(report);
+    };
     let shard = launch.index;
-    let _ = launch.reports.send(Report::Started { shard, runtime });
-    let mut mailbox = pin!(running.serve());
-    let limit = beside(&mut mailbox, serve_inbox(&launch.inbox, &server)).await;
+    tell(Report::Started { shard, runtime });
+    let limit = loop {
+        match beside(&mut side, ordered.recv()).await {
+            Some(Order::Accept) => {
+                let listeners = core::mem::take(&mut listeners);
+                start_accepting(&server, listeners, &sockets.listeners);
+            }
+            Some(Order::Drain(limit)) => break limit,
+            Some(Order::Stop) | None => break Duration::ZERO,
+        }
+    };
+    drop(listeners);
     drain.begin(&sockets.connections);
     running.begin_drain();
     let finish = drain.finish(&sockets.connections, limit);
-    let is_complete = beside(&mut mailbox, finish).await;
-    // Other shards' calls may still need our servers; each waits no longer than its clients.
-    beside(&mut mailbox, running.stop()).await;
-    if !is_complete {
-        let log = &launch.log;
-        log.warn(
+    if !beside(&mut side, finish).await {
+        launch.log.warn(
             "shard",
             format_args!("requests were cut off after {limit:?} (graceful_timeout)"),
         );
     }
+    tell(Report::Drained { shard });
+    // Calls of other shards may still need our servers.
+    while let Some(Order::Accept | Order::Drain(_)) = beside(&mut side, ordered.recv()).await {}
+    beside(&mut side, running.stop()).await;
     server.record().flush();
     Ok(())
+}
+
+fn start_accepting(server: &Rc<Server>, listeners: Vec<Listener>, places: &Rc<Deadlines>) {
+    for listener in listeners {
+        let place = places.enter(listener.note());
+        let server = Rc::clone(server);
+        spawn(async move {
+            // Dropped after the listener's last use and before its socket.
+            let _place = place;
+            accept(server, listener).await;
+        });
+    }
+}
+
+/// Polls two futures that end only with the shard.
+async fn both<A: Future, B: Future>(first: A, second: B) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut is_first_over, mut is_second_over) = (false, false);
+    poll_fn(|cx| {
+        is_first_over = is_first_over || first.as_mut().poll(cx).is_ready();
+        is_second_over = is_second_over || second.as_mut().poll(cx).is_ready();
+        if is_first_over && is_second_over {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 /// Waits for `main` and lets `side` go on meanwhile.
@@ -119,18 +165,30 @@ fn build(
     (server, running)
 }
 
-/// Answers messages until the one that ends the shard; the time it grants.
-async fn serve_inbox(inbox: &Inbox<Message>, server: &Server) -> Duration {
-    loop {
-        match inbox.receive().await {
-            Some(Message::Snapshot(reply)) => {
+/// What the supervisor wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Accept,
+    Drain(Duration),
+    Stop,
+}
+
+/// Answers messages and passes orders on, until the supervisor is gone.
+async fn serve_inbox(inbox: &Inbox<Message>, server: &Server, orders: Sender<Order>) {
+    while let Some(message) = inbox.receive().await {
+        let order = match message {
+            Message::Snapshot(reply) => {
                 let _ = reply.try_send(snapshot(server));
+                continue;
             }
-            Some(Message::Drain(limit)) => return limit,
+            Message::Accept => Order::Accept,
+            Message::Drain(limit) => Order::Drain(limit),
+            Message::Stop => Order::Stop,
             #[cfg(test)]
-            Some(Message::Crash) => panic!("this panic is part of the test"),
-            // The supervisor is gone; nobody else would end us.
-            None => return Duration::ZERO,
+            Message::Crash => panic!("this panic is part of the test"),
+        };
+        if orders.send(order).await.is_err() {
+            return;
         }
     }
 }

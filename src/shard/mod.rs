@@ -62,8 +62,12 @@ pub struct Launch {
 pub enum Message {
     /// Asks for its figures.
     Snapshot(async_channel::Sender<ShardSnapshot>),
-    /// Take nothing new, finish what is under way within that time, then end.
+    /// Begin to accept connections.
+    Accept,
+    /// Take nothing new, finish what is under way within that time.
     Drain(Duration),
+    /// Every shard has drained: end the servers, then the shard.
+    Stop,
     /// Panic, to see what becomes of it.
     #[cfg(test)]
     Crash,
@@ -72,7 +76,7 @@ pub enum Message {
 /// What a shard tells the supervisor.
 #[derive(Debug)]
 pub enum Report {
-    /// It runs and accepts.
+    /// It runs and could accept.
     Started {
         /// Which shard.
         shard: u16,
@@ -85,6 +89,11 @@ pub enum Report {
         shard: u16,
         /// Why.
         reason: String,
+    },
+    /// No client is left; it still serves the calls of other shards.
+    Drained {
+        /// Which shard.
+        shard: u16,
     },
     /// Its thread is over.
     Ended {

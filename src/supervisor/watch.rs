@@ -36,6 +36,9 @@ const LIFE_FORGIVEN: Duration = Duration::from_secs(60);
 /// Beyond graceful_timeout, for a shard that is stuck: the others are not kept waiting for ever.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
 
+/// Time for children and sessions at servers to end.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
 /// What the supervisor starts with.
 pub(super) struct Setting {
     pub(super) config: Arc<Config>,
@@ -73,6 +76,7 @@ struct Shard {
     /// Kept, so that a shard that starts again takes over its queue of connections.
     listeners: Vec<BoundListener>,
     is_alive: bool,
+    is_drained: bool,
     since: Instant,
     pause: Duration,
 }
@@ -95,6 +99,7 @@ impl Watch {
                 core: ids.get(index).copied().filter(|_| is_pinned),
                 listeners,
                 is_alive: false,
+                is_drained: false,
                 since: clock::mono(),
                 pause: RESTART_PAUSE_MIN,
             })
@@ -133,6 +138,7 @@ impl Watch {
             Rc::clone(&self.runtime),
         ));
         self.tell_started();
+        self.tell_all(|| Message::Accept);
         loop {
             match self.next(&mut signals).await {
                 Woken::Report(report) => self.note(report),
@@ -217,7 +223,7 @@ impl Watch {
                 Some(Report::Failed { shard, reason }) => {
                     return Err(Failure::Shard { shard, reason });
                 }
-                Some(Report::Ended { shard, .. }) => {
+                Some(Report::Ended { shard, .. } | Report::Drained { shard }) => {
                     let reason = "it crashed at the start".to_owned();
                     return Err(Failure::Shard { shard, reason });
                 }
@@ -245,7 +251,11 @@ impl Watch {
         match report {
             Report::Started { shard, .. } => {
                 log.info("supervisor", format_args!("shard {shard} runs again"));
+                if let Some(address) = self.addresses.borrow().get(usize::from(shard)) {
+                    let _ = address.send(Message::Accept);
+                }
             }
+            Report::Drained { .. } => {}
             Report::Failed { shard, reason } => {
                 // It ran before, so what it lacks (descriptors, memory) may come back.
                 log.error("supervisor", format_args!("shard {shard}: {reason}"));
@@ -289,13 +299,28 @@ impl Watch {
         let limit = self.setting.config.server.graceful_timeout;
         let log = &self.setting.log;
         log.info("supervisor", format_args!("draining, at most {limit:?}"));
-        for (shard, address) in self.shards.iter_mut().zip(&*self.addresses.borrow()) {
+        for shard in &mut self.shards {
             // The last handles: the kernel refuses connections when the shard closes its own.
             shard.listeners.clear();
-            let _ = address.send(Message::Drain(limit));
         }
+        self.tell_all(|| Message::Drain(limit));
         let until = clock::mono() + limit + DRAIN_MARGIN;
-        while self.shards.iter().any(|shard| shard.is_alive) {
+        self.await_all(signals, until, |shard| shard.is_alive && !shard.is_drained)
+            .await?;
+        // Only now: a call may have come from any shard to a server of any other.
+        self.tell_all(|| Message::Stop);
+        let until = clock::mono() + STOP_MAX;
+        self.await_all(signals, until, |shard| shard.is_alive).await
+    }
+
+    /// Waits while any shard is as `is_pending` says, at most until then.
+    async fn await_all(
+        &mut self,
+        signals: &mut Signals,
+        until: Instant,
+        is_pending: impl Fn(&Shard) -> bool,
+    ) -> Result<(), Failure> {
+        while self.shards.iter().any(&is_pending) {
             let left = until.saturating_duration_since(clock::mono());
             match within(left, self.next(signals)).await {
                 Ok(Woken::Report(report)) => self.note_end(&report),
@@ -308,10 +333,21 @@ impl Watch {
     }
 
     fn note_end(&mut self, report: &Report) {
-        if let Report::Ended { shard, .. } | Report::Failed { shard, .. } = report
-            && let Some(shard) = self.shards.get_mut(usize::from(*shard))
-        {
-            shard.is_alive = false;
+        let (shard, is_alive) = match *report {
+            Report::Started { .. } => return,
+            Report::Drained { shard } => (shard, true),
+            Report::Ended { shard, .. } | Report::Failed { shard, .. } => (shard, false),
+        };
+        if let Some(shard) = self.shards.get_mut(usize::from(shard)) {
+            shard.is_drained = true;
+            shard.is_alive = is_alive;
+        }
+    }
+
+    fn tell_all(&self, message: impl Fn() -> Message) {
+        for address in &*self.addresses.borrow() {
+            // Closed: the shard has crashed. Full: it is stuck, and will be left behind.
+            let _ = address.send(message());
         }
     }
 }
