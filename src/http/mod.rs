@@ -18,5 +18,5 @@ pub use body::{Body, BodyError, Frame};
 pub use headers::{HeaderList, InvalidField, is_field_value, is_token};
 pub use known::Known;
 pub use request::{Method, RequestHead, Version};
-pub use response::{Response, ResponseHead};
+pub use response::{Response, ResponseHead, UpstreamTimes};
 pub use status::reason;

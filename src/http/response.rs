@@ -1,6 +1,8 @@
 //! A response as handlers make it. Framing fields (Content-Length, Transfer-Encoding,
 //! Connection, Date) are the driver's and are added when it is written.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::http::{Body, HeaderList, Known, Version, reason};
@@ -14,6 +16,18 @@ pub struct Response {
     pub headers: HeaderList,
     /// The content.
     pub body: Body,
+    /// How long a server behind took, where one was asked.
+    pub upstream: Option<UpstreamTimes>,
+}
+
+/// How long a server behind took, from when it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamTimes {
+    /// Until the first message of its answer.
+    pub header: Duration,
+    /// Until the last; `None` if the answer is still on its way when the response begins, so
+    /// that it lasts as long as the response.
+    pub response: Option<Duration>,
 }
 
 impl Response {
@@ -31,6 +45,7 @@ impl Response {
         self.status = 0;
         self.headers.clear();
         self.body = Body::Empty;
+        self.upstream = None;
     }
 
     /// A response whose content is that JSON text.

@@ -8,18 +8,7 @@ use std::time::Duration;
 use crate::base::civil::Civil;
 use crate::config::LogFormat;
 use crate::filter::RequestId;
-use crate::http::{Known, RequestHead, Version};
-
-/// How long the server behind took, from the start of the request to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UpstreamTimes {
-    /// Until it was connected (`uct`); zero for a connection that was open.
-    pub connect: Option<Duration>,
-    /// Until the first byte of its answer (`uht`).
-    pub header: Option<Duration>,
-    /// Until the last byte (`urt`).
-    pub response: Option<Duration>,
-}
+use crate::http::{Known, RequestHead, UpstreamTimes, Version};
 
 /// Everything a line may show.
 #[derive(Debug)]
@@ -94,17 +83,23 @@ impl Line<'_> {
     fn main_tail(&self, out: &mut Vec<u8>) {
         self.field(Known::XForwardedFor, out);
         push(out, format_args!(" rt={}", Seconds(self.elapsed)));
-        let times = self.upstream.unwrap_or_default();
-        for (name, time) in [
-            ("uct", times.connect),
-            ("uht", times.header),
-            ("urt", times.response),
-        ] {
+        // Connections to servers are kept; what one cost is no figure of this request.
+        out.extend_from_slice(b" uct=\"-\"");
+        for (name, time) in [("uht", self.header()), ("urt", self.response())] {
             match time {
                 Some(time) => push(out, format_args!(" {name}=\"{}\"", Seconds(time))),
                 None => push(out, format_args!(" {name}=\"-\"")),
             }
         }
+    }
+
+    fn header(&self) -> Option<Duration> {
+        self.upstream.map(|times| times.header)
+    }
+
+    fn response(&self) -> Option<Duration> {
+        let times = self.upstream?;
+        Some(times.response.unwrap_or(self.elapsed))
     }
 
     /// A request field in quotes, `-` if absent or empty.
@@ -169,12 +164,7 @@ impl Line<'_> {
             push_json(out, self.head.header(field).unwrap_or(b""));
         }
         out.push(b'"');
-        let times = self.upstream.unwrap_or_default();
-        for (name, time) in [
-            ("connect", times.connect),
-            ("header", times.header),
-            ("response", times.response),
-        ] {
+        for (name, time) in [("header", self.header()), ("response", self.response())] {
             if let Some(time) = time {
                 push(
                     out,

@@ -7,7 +7,6 @@ mod format;
 mod process;
 
 pub use access_log::{AccessLog, open_access_log};
-pub use format::UpstreamTimes;
 pub use process::read_process;
 
 use core::cell::RefCell;
@@ -18,7 +17,7 @@ use std::time::Instant;
 use crate::base::clock::Now;
 use crate::base::ids::Ids;
 use crate::filter::RequestId;
-use crate::http::{Method, RequestHead};
+use crate::http::{Method, RequestHead, UpstreamTimes};
 use crate::metrics::{Counter, Recorder};
 use crate::record::format::Line;
 use crate::route::Label;
@@ -39,8 +38,6 @@ pub struct Exchange {
     pub label: Label,
     /// Its id in answers and logs.
     pub id: RequestId,
-    /// How long a server behind took, where one was asked.
-    pub upstream: Option<UpstreamTimes>,
     started: Now,
     method: Method,
 }
@@ -62,6 +59,8 @@ pub struct Ended {
     pub body_bytes: u64,
     /// When.
     pub at: Instant,
+    /// How long a server behind took, where one was asked.
+    pub upstream: Option<UpstreamTimes>,
 }
 
 impl Record {
@@ -82,7 +81,6 @@ impl Record {
         Exchange {
             label,
             id: RequestId::new(head, &mut self.ids.borrow_mut(), now.unix),
-            upstream: None,
             started: now,
             method: head.method,
         }
@@ -111,7 +109,7 @@ impl Record {
                 elapsed,
                 unix: exchange.started.unix + elapsed,
                 id: &exchange.id,
-                upstream: exchange.upstream,
+                upstream: ended.upstream,
             };
             let dropped = access.borrow_mut().write(&line, ended.at);
             self.count_dropped(dropped);
@@ -162,6 +160,7 @@ mod tests {
             status: 200,
             body_bytes: 5,
             at: now.mono + Duration::from_millis(3),
+            upstream: None,
         };
         record.finish(&exchange, &head, Ipv4Addr::LOCALHOST.into(), "/x", ended);
         assert!(written().is_empty(), "lines are buffered");

@@ -200,6 +200,7 @@ impl Connection {
                 status: sending.status,
                 body_bytes: sending.body_bytes,
                 at: now.mono,
+                upstream: response.upstream,
             },
         );
         response.clear();
@@ -282,6 +283,7 @@ impl Connection {
             status,
             body_bytes: response.body.len().unwrap_or(0),
             at: now.mono,
+            upstream: None,
         };
         let label = server.label(Label::NONE);
         server

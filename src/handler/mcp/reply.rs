@@ -19,7 +19,7 @@ use super::sse;
 use super::streams::{Open, Pieces, Poke, Ticket};
 use crate::base::channel::{Receiver, bounded};
 use crate::base::clock;
-use crate::http::{Body, Response};
+use crate::http::{Body, Response, UpstreamTimes};
 use crate::mcp::jsonrpc::{
     self, HEADER_MISMATCH, INTERNAL_ERROR, METHOD_NOT_FOUND, MISSING_CAPABILITY,
     UNSUPPORTED_VERSION,
@@ -82,7 +82,14 @@ impl Gateway {
             }
             Reply::Stream(events) => {
                 let running = Running::begin(self, client, id, label, events);
+                let started = running.started;
                 running.respond(accept, response).await;
+                let header = clock::mono().saturating_duration_since(started);
+                let is_over = !matches!(response.body, Body::Stream(_));
+                response.upstream = Some(UpstreamTimes {
+                    header,
+                    response: is_over.then_some(header),
+                });
             }
         }
     }
