@@ -205,9 +205,9 @@ def test_cancelling_frees_the_call(demo):
     params = {"name": "slow", "arguments": {"seconds": 60, "steps": 60}}
     stream = client.send("tools/call", params, meta={"progressToken": 1})
     assert stream.is_stream and next(stream.messages())
-    assert demo.metric("mcp_requests_inprogress") >= 1
+    assert demo.metric("ringway_mcp_calls_under_way") == 1
     stream.close()
-    wait_until("nothing in flight", lambda: demo.metric("mcp_requests_inprogress") == 0, 10)
+    wait_until("nothing in flight", lambda: demo.metric("ringway_mcp_calls_under_way") == 0, 10)
 
 
 def test_official_sdk_of_the_handshake_era(demo):

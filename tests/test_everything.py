@@ -82,10 +82,16 @@ def test_handshake(url):
     ],
 )
 def test_lists_are_the_servers_own(url, reference, method, field):
-    """One server behind the gateway: its names and its objects stay as they are."""
-    ours = {json.dumps(item, sort_keys=True) for item in all_pages(Legacy(url), method, field)}
-    theirs = {json.dumps(i, sort_keys=True) for i in all_pages(Legacy(reference), method, field)}
-    assert len(theirs) > 1 and ours == theirs
+    """One server behind the gateway: its names and its objects stay as they are. (It has tools
+    that it offers only to clients that can answer their questions.)"""
+    able = {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}
+
+    def items(at: str) -> set[str]:
+        found = all_pages(Legacy(at, capabilities=able), method, field)
+        return {json.dumps(item, sort_keys=True) for item in found}
+
+    theirs = items(reference)
+    assert len(theirs) > 1 and items(url) == theirs
 
 
 def all_pages(client: Legacy, method: str, field: str) -> list[dict]:
@@ -214,8 +220,12 @@ def test_roots(url):
     assert "file:///home/ada" in result.content[0].text
 
 
-def test_each_client_answers_for_itself(url):
-    """Ten clients elicit at once; no answer may reach another client's call."""
+def test_each_client_answers_for_itself(url, request, ringway):
+    """Ten clients elicit at once; no answer may reach another client's call. A question on stdio does not
+    say which call it belongs to, so there each client needs a child of its own."""
+    if "stdio" in request.node.name:
+        servers = {"ev": everything_stdio(isolate="session")}
+        url = ringway(mcp={"mcpServers": servers}).mcp_url
 
     def person(name):
         async def elicit(context, params):

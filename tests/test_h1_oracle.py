@@ -75,6 +75,12 @@ def bent(dice: random.Random) -> bytes:
     return bytes(wire)
 
 
+def fields(pairs) -> list[tuple[bytes, bytes]]:
+    """Fields without what does not count: case of names, blanks, case of a coding's name."""
+    plain = ((name.lower(), value.strip(b" \t")) for name, value in pairs)
+    return sorted((n, v.lower() if n == b"transfer-encoding" else v) for n, v in plain)
+
+
 def by_h11(wire: bytes) -> dict | None:
     """How h11 reads the first message; None if it refuses or wants more."""
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
@@ -86,7 +92,7 @@ def by_h11(wire: bytes) -> dict | None:
             event = parser.next_event()
             if isinstance(event, h11.Request):
                 read["method"], read["target"] = event.method, event.target
-                read["fields"] = sorted((name, value) for name, value in event.headers)
+                read["fields"] = fields(event.headers)
             elif isinstance(event, h11.Data):
                 read["body"] += bytes(event.data)
             elif isinstance(event, h11.EndOfMessage):
@@ -131,11 +137,10 @@ def by_ringway(port: int, wire: bytes) -> dict | None:
     seen = json.loads(body)
     method, target, _ = seen["line"].split(" ")
     pairs = (line.split(":", 1) for line in seen["headers"])
-    fields = sorted((n.lower().encode("latin1"), v.strip(" \t").encode("latin1")) for n, v in pairs)
     return {
         "method": method.encode("latin1"),
         "target": target.encode("latin1"),
-        "fields": fields,
+        "fields": fields((n.encode("latin1"), v.encode("latin1")) for n, v in pairs),
         "body": seen["body"].encode("latin1"),
     }
 
