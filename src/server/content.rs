@@ -250,8 +250,11 @@ impl Content {
                     Some(_) => BodyError::TimedOut,
                     None => BodyError::Incomplete,
                 };
-                self.fail(error);
-                let _ = wire.codec.end_of_input();
+                if self.sender.is_some() {
+                    self.fail(error);
+                    // The rest will not come; without it this exchange is the last.
+                    let _ = wire.codec.end_of_input();
+                }
                 Ok(())
             }
             Ok(count) => {

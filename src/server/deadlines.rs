@@ -114,14 +114,14 @@ impl Deadlines {
         }
     }
 
-    /// Closes every socket, for connections whose tasks a panic leaked with their runtime.
+    /// Closes every descriptor, for those whose tasks a panic leaked with their runtime.
+    /// A socket of which others hold a duplicate stays as it is for them.
     pub fn close_leaked(&self) {
         // A panic inside a sweep leaves the borrow released; nothing here can be borrowed.
         let Ok(mut table) = self.table.try_borrow_mut() else {
             return;
         };
         for entry in table.entries.drain(..).flatten() {
-            entry.note.shutdown(Shutdown::Both);
             entry.note.close_leaked();
         }
     }

@@ -155,7 +155,7 @@ impl Connection {
         self.requests += 1;
         let server = Rc::clone(&self.server);
         let settings = &server.config.server;
-        if settings.keepalive_requests == self.requests || server.drain.has_begun() {
+        if settings.keepalive_requests == self.requests {
             lent.codec.close_after_response();
         }
         if kind != BodyKind::None
@@ -185,7 +185,7 @@ impl Connection {
         *now = server.time.now();
         let mut sending = Sending::unwanted();
         if handled != Handled::Unwanted {
-            if handled == Handled::Panicked {
+            if handled == Handled::Panicked || server.drain.has_begun() {
                 wire.codec.close_after_response();
             }
             exchange::complete(&server, &exchange, head, response, *now);

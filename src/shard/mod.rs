@@ -139,6 +139,7 @@ pub fn run(launch: Launch) {
             return tell(Report::Failed { shard, reason });
         }
         Err(_) => {
+            sockets.connections.end_all();
             sockets.listeners.close_leaked();
             sockets.connections.close_leaked();
             true
@@ -165,3 +166,6 @@ fn runtime_info(runtime: &Runtime) -> RuntimeInfo {
         kernel: kernel.trim().to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;
