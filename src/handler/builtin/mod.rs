@@ -91,7 +91,8 @@ impl Pages {
     /// Makes a page's response.
     pub async fn serve(&self, page: Builtin, request: Incoming<'_>, response: &mut Response) {
         if page == Builtin::Echo {
-            return self.echo(request, response).await;
+            // Boxed, so that pages that answer at once stay small (see `Handlers::handle`).
+            return Box::pin(self.echo(request, response)).await;
         }
         let head = request.head;
         match head.method {
@@ -117,7 +118,7 @@ impl Pages {
             Builtin::Servers => self.servers(head, response),
             Builtin::Tools => self.tools(head, response),
             Builtin::OpenApi => self.openapi(head, response),
-            Builtin::Metrics => self.metrics(head, response).await,
+            Builtin::Metrics => Box::pin(self.metrics(head, response)).await,
             Builtin::Events => self.events(head, response),
             // Answered above.
             Builtin::Health | Builtin::Echo => {}
