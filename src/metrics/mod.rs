@@ -129,6 +129,11 @@ const TIMEOUTS: Family = counter(
     "Connections ended by a time limit, by which limit.",
 );
 
+const REFUSALS: Family = counter(
+    "ringway_mcp_refused",
+    "What the gateway refused, closed or forgot because a bound was reached, by which bound.",
+);
+
 /// Counters of one shard. They only grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the help text says what each counts")]
@@ -146,11 +151,17 @@ pub enum Counter {
     TimeoutBody,
     TimeoutSend,
     TimeoutKeepAlive,
+    RefusedStreams,
+    RefusedCalls,
+    RefusedQuestions,
+    RefusedNotes,
+    SlowStreams,
+    ForgottenRevocations,
 }
 
 impl Counter {
     /// All of them in the order of exposition; those of one family stand together.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::Accepts,
         Self::AcceptErrors,
         Self::ConnectionsRefused,
@@ -164,6 +175,12 @@ impl Counter {
         Self::TimeoutBody,
         Self::TimeoutSend,
         Self::TimeoutKeepAlive,
+        Self::RefusedStreams,
+        Self::RefusedCalls,
+        Self::RefusedQuestions,
+        Self::RefusedNotes,
+        Self::SlowStreams,
+        Self::ForgottenRevocations,
     ];
 
     /// The family.
@@ -198,20 +215,31 @@ impl Counter {
             | Self::TimeoutBody
             | Self::TimeoutSend
             | Self::TimeoutKeepAlive => TIMEOUTS,
+            Self::RefusedStreams
+            | Self::RefusedCalls
+            | Self::RefusedQuestions
+            | Self::RefusedNotes
+            | Self::SlowStreams
+            | Self::ForgottenRevocations => REFUSALS,
         }
     }
 
     /// The label that tells it from the others of its family.
     #[must_use]
     pub const fn label(self) -> Option<(&'static str, &'static str)> {
-        let limit = match self {
-            Self::TimeoutHeader => "client_header",
-            Self::TimeoutBody => "client_body",
-            Self::TimeoutSend => "send",
-            Self::TimeoutKeepAlive => "keepalive",
+        Some(match self {
+            Self::TimeoutHeader => ("limit", "client_header"),
+            Self::TimeoutBody => ("limit", "client_body"),
+            Self::TimeoutSend => ("limit", "send"),
+            Self::TimeoutKeepAlive => ("limit", "keepalive"),
+            Self::RefusedStreams => ("bound", "streams"),
+            Self::RefusedCalls => ("bound", "calls"),
+            Self::RefusedQuestions => ("bound", "questions_to_clients"),
+            Self::RefusedNotes => ("bound", "session_notes"),
+            Self::SlowStreams => ("bound", "stream_queue"),
+            Self::ForgottenRevocations => ("bound", "revocations"),
             _ => return None,
-        };
-        Some(("limit", limit))
+        })
     }
 }
 

@@ -18,7 +18,11 @@ use crate::mcp::method::Method;
 use crate::mcp::revision::Era;
 use crate::mcp::scan::{Message, Span, decode, member};
 use crate::mcp::splice;
-use crate::metrics::ToolLabel;
+use crate::metrics::{Counter, Gauge, ToolLabel};
+
+/// Calls that may be under way on one shard. Connections bound them too, but a batch brings
+/// many on one connection.
+const CALLS_MAX: i64 = 16_384;
 
 /// A request whose client is known.
 #[derive(Clone, Debug)]
@@ -207,6 +211,11 @@ impl Gateway {
     /// eras meet: a bridge between them takes the call here.
     fn forward(&self, asked: Asked, target: Target) -> Started {
         let label = target.label;
+        if self.recorder.level(Gauge::McpCallsUnderWay) >= CALLS_MAX {
+            self.recorder.count(Counter::RefusedCalls);
+            let why = "too many calls are under way on this gateway";
+            return asked.refuse(INTERNAL_ERROR, why, None);
+        }
         let reply = match self.links.get(usize::from(target.server.0)) {
             None => return asked.refuse(INTERNAL_ERROR, "the server is gone", None),
             Some((name, link)) => match self.era_fault(&asked.client, target.server, name) {

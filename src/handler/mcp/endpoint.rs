@@ -51,7 +51,7 @@ impl Gateway {
             Method::Post => self.post(scope, request, response).await,
             Method::Get => self.get(scope, request.head, request.now, response),
             Method::Delete => self.delete(request.head, request.now, response),
-            Method::Options => options(response),
+            Method::Options => options(request.head, response),
             _ => {
                 refuse(
                     response,
@@ -198,16 +198,15 @@ pub(super) fn refuse(response: &mut Response, status: u16, why: &str) {
     );
 }
 
-fn options(response: &mut Response) {
+/// Also a preflight's answer: it has an allowed `Origin`, or none and then nobody reads this.
+fn options(head: &RequestHead, response: &mut Response) {
     response.status = 204;
     let headers = &mut response.headers;
     headers.push(b"Allow", ALLOW.as_bytes());
     headers.push(b"Access-Control-Allow-Methods", b"POST, GET, DELETE");
-    headers.push(
-        b"Access-Control-Allow-Headers",
-        b"Content-Type, Accept, Authorization, Mcp-Session-Id, MCP-Protocol-Version, Mcp-Method, \
-          Mcp-Name, Last-Event-ID",
-    );
+    // Tools name headers of their own (Mcp-Param-…), so every one asked for is allowed.
+    let asked = head.headers.get_by_name(b"access-control-request-headers");
+    headers.push(b"Access-Control-Allow-Headers", asked.unwrap_or(b"*"));
     headers.push(b"Access-Control-Max-Age", b"86400");
 }
 

@@ -14,6 +14,7 @@ use super::listen::stamped;
 use super::sse;
 use super::streams::{Open, Slow, send};
 use crate::mcp::method::Method;
+use crate::metrics::Counter;
 
 /// How long list changes are gathered before clients hear of them: a gateway that starts ten
 /// servers must not make every client read its lists ten times.
@@ -143,10 +144,13 @@ impl Gateway {
                 Open::Subscription { pieces, .. } => pieces,
                 Open::Waiting(_) | Open::Call(_) => continue,
             };
-            if let Some(bytes) = choose(open)
-                && let Err(Slow::Full | Slow::Gone) = send(pieces, bytes)
-            {
-                late.push(key);
+            match choose(open).map(|bytes| send(pieces, bytes)) {
+                None | Some(Ok(())) => {}
+                Some(Err(Slow::Gone)) => late.push(key),
+                Some(Err(Slow::Full)) => {
+                    self.recorder.count(Counter::SlowStreams);
+                    late.push(key);
+                }
             }
         }
         for key in late {

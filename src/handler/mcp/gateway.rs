@@ -24,7 +24,7 @@ use super::view::View;
 use crate::base::clock::Now;
 use crate::config::Config;
 use crate::mcp::seal::Sealer;
-use crate::metrics::{Gauge, Recorder};
+use crate::metrics::{Counter, Gauge, Recorder};
 
 /// How long a list waits for servers that have not been reached even once. Answering at once
 /// would show a client that asks only once an empty gateway.
@@ -158,6 +158,24 @@ impl Gateway {
         }
     }
 
+    /// Tells another shard something that must not be lost.
+    pub(super) fn tell(&self, shard: u16, message: PeerMessage) {
+        if self.peers.tell(shard, message.clone()).is_err() {
+            let peers = self.peers.clone();
+            self.tasks
+                .spawn(async move { peers.tell_surely(shard, message).await });
+        }
+    }
+
+    /// Tells every other shard something that must not be lost.
+    pub(super) fn spread(&self, message: &PeerMessage) {
+        for shard in 0..self.peers.len() as u16 {
+            if shard != self.peers.own() {
+                self.tell(shard, message.clone());
+            }
+        }
+    }
+
     /// Ends a call of that session, if it runs on this shard.
     pub(super) fn cancel_here(&self, session: SessionKey, request: Bytes) {
         let ticket = self.calls.borrow().get(&(session, request)).cloned();
@@ -180,7 +198,8 @@ impl Gateway {
         for key in gone {
             self.close(key);
         }
-        let key = self.streams.borrow_mut().insert(open)?;
+        let retried = self.streams.borrow_mut().insert(open);
+        let key = retried.inspect_err(|_| self.recorder.count(Counter::RefusedStreams))?;
         self.recorder.shift(Gauge::OpenStreams, 1);
         Ok(key)
     }

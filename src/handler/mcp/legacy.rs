@@ -29,6 +29,7 @@ use crate::mcp::method::Method;
 use crate::mcp::revision::{Era, Revision};
 use crate::mcp::scan::{Kind, Message, batch};
 use crate::mcp::session::Session;
+use crate::metrics::Counter;
 
 /// Messages in one batch.
 const BATCH_MAX: usize = 64;
@@ -56,7 +57,9 @@ impl Gateway {
         response: &mut Response,
     ) {
         if parts.kind == Kind::Request && parts.method == Some(Method::Initialize) {
-            return self.initialize(scope, (&bytes, &parts), now, response);
+            return self
+                .initialize(scope, (&bytes, &parts), now, response)
+                .await;
         }
         let sender = match self.sender(head, now) {
             Ok(sender) => sender,
@@ -149,7 +152,7 @@ impl Gateway {
         }
     }
 
-    fn initialize(
+    async fn initialize(
         &self,
         scope: Scope,
         (bytes, parts): (&Bytes, &Message),
@@ -171,6 +174,8 @@ impl Gateway {
             let why = "the system gives no random numbers";
             return json(response, 500, jsonrpc::error(id, INTERNAL_ERROR, why, None));
         };
+        // The client asks for capabilities once and for all: let servers say theirs.
+        self.settle(scope).await;
         let view = self.view(scope);
         json(response, 200, view.about.initialize(id, revision));
         response
@@ -236,8 +241,7 @@ impl Gateway {
             (Kind::Notification, Some(Method::Cancelled), Some(session)) => {
                 let request = bytes.slice(parts.request_id.range());
                 self.cancel_here(session, request.clone());
-                self.peers
-                    .tell_others(&PeerMessage::Cancel { session, request });
+                self.spread(&PeerMessage::Cancel { session, request });
                 Ok(())
             }
             (Kind::Notification, ..) => Ok(()),
@@ -252,14 +256,12 @@ impl Gateway {
                     let mut asks = self.asks.borrow_mut();
                     asks.settle(session, place.ticket, bytes);
                 } else {
-                    let _ = self.peers.tell(
-                        place.shard,
-                        PeerMessage::Answer {
-                            session,
-                            ticket: place.ticket,
-                            message: bytes.clone(),
-                        },
-                    );
+                    let answer = PeerMessage::Answer {
+                        session,
+                        ticket: place.ticket,
+                        message: bytes.clone(),
+                    };
+                    self.tell(place.shard, answer);
                 }
                 Ok(())
             }
@@ -317,9 +319,10 @@ impl Gateway {
             sender.now.unix.as_secs(),
         );
         if let Err(full) = noted {
+            self.recorder.count(Counter::RefusedNotes);
             return asked.refuse(INTERNAL_ERROR, &full.to_string(), None);
         }
-        self.peers.tell_others(&PeerMessage::LogLevel {
+        self.spread(&PeerMessage::LogLevel {
             session: key,
             level,
             expires: session.expires,
@@ -359,10 +362,13 @@ impl Gateway {
         };
         match self.subscribe_here(&change) {
             Ok(()) => {
-                self.peers.tell_others(&PeerMessage::Subscribe(change));
+                self.spread(&PeerMessage::Subscribe(change));
                 asked.result(b"{}")
             }
-            Err(full) => asked.refuse(INTERNAL_ERROR, &full.to_string(), None),
+            Err(full) => {
+                self.recorder.count(Counter::RefusedNotes);
+                asked.refuse(INTERNAL_ERROR, &full.to_string(), None)
+            }
         }
     }
 
@@ -402,7 +408,7 @@ impl Gateway {
         let key = SessionKey(session.key);
         // One stream a session: a second one means that the client lost the first.
         self.stop_listening(key);
-        self.peers.tell_others(&PeerMessage::Listening(key));
+        self.spread(&PeerMessage::Listening(key));
         let (pieces, receiver) = bounded(QUEUE_EVENTS_MAX);
         let first = send(&pieces, sse::HEARTBEAT);
         let client = Rc::new(self.client(&session));
@@ -433,7 +439,7 @@ impl Gateway {
         };
         let (key, expires) = (SessionKey(session.key), session.expires);
         self.revoke_here(key, expires);
-        self.peers.tell_others(&PeerMessage::Revoke {
+        self.spread(&PeerMessage::Revoke {
             session: key,
             expires,
         });
@@ -443,7 +449,9 @@ impl Gateway {
     pub(super) fn revoke_here(&self, session: SessionKey, expires: u64) {
         let now = Now::read().unix.as_secs();
         self.stop_listening(session);
-        self.sessions.borrow_mut().revoke(session, expires, now);
+        if !self.sessions.borrow_mut().revoke(session, expires, now) {
+            self.recorder.count(Counter::ForgottenRevocations);
+        }
         for (_, link) in &self.links {
             link.end_session(session);
         }

@@ -98,6 +98,7 @@ impl Gateway {
         });
         match said.method {
             Method::Discover => {
+                self.settle(scope).await;
                 let about = self.view(scope);
                 json(response, 200, about.about.discover(parts.id.of(&bytes)));
             }

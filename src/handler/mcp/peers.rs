@@ -127,12 +127,11 @@ impl Peers {
         })
     }
 
-    /// Tells every other shard; returns how many could not be told.
-    pub fn tell_others(&self, message: &PeerMessage) -> usize {
-        (0..self.mailboxes.len() as u16)
-            .filter(|&shard| shard != self.own)
-            .filter(|&shard| self.tell(shard, message.clone()).is_err())
-            .count()
+    /// Tells one shard, waiting for room. One that is gone is passed over.
+    pub async fn tell_surely(&self, shard: u16, message: PeerMessage) {
+        if let Some(mailbox) = self.mailboxes.get(usize::from(shard)) {
+            let _ = mailbox.send(message).await;
+        }
     }
 
     /// Tells every shard, this one too, waiting for room: for what no shard may miss, the

@@ -28,7 +28,7 @@ use crate::mcp::method::Method;
 use crate::mcp::revision::Era;
 use crate::mcp::scan::{Kind, Message};
 use crate::mcp::splice;
-use crate::metrics::{self, Gauge, ToolLabel};
+use crate::metrics::{self, Counter, Gauge, ToolLabel};
 
 /// Pieces of an answer that may wait for a slow client; beyond that the server waits.
 const QUEUE_PIECES_MAX: usize = 16;
@@ -400,11 +400,19 @@ impl Running {
             Some(Method::RootsList) => can.roots,
             _ => false,
         };
-        if !is_able || self.asks.len() >= ASKS_PER_CALL_MAX {
+        if !is_able {
             return None;
         }
         let own = answer.id.clone();
-        let key = self.gateway.asks.borrow_mut().insert(session, answer)?;
+        let kept = if self.asks.len() < ASKS_PER_CALL_MAX {
+            self.gateway.asks.borrow_mut().insert(session, answer)
+        } else {
+            None
+        };
+        let Some(key) = kept else {
+            self.gateway.recorder.count(Counter::RefusedQuestions);
+            return None;
+        };
         self.asks.push((key, own));
         let id = self.seal(key.to_bits())?;
         Some(splice::replace(message, &[(parts.id, &id)]).into())

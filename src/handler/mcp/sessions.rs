@@ -18,8 +18,6 @@ pub(super) const SUBSCRIPTIONS_MAX: usize = 256;
 pub(super) struct Sessions {
     noted: HashMap<SessionKey, Notes>,
     revoked: HashMap<SessionKey, u64>,
-    /// Revocations that were forgotten before their time because there were too many.
-    pub(super) revocations_lost: u64,
 }
 
 #[derive(Debug, Default)]
@@ -100,8 +98,9 @@ impl Sessions {
             .is_some_and(|notes| notes.has(server, uri))
     }
 
-    /// Ends a session.
-    pub(super) fn revoke(&mut self, session: SessionKey, expires: u64, now: u64) {
+    /// Ends a session. `false` if another one's end had to be forgotten for it.
+    pub(super) fn revoke(&mut self, session: SessionKey, expires: u64, now: u64) -> bool {
+        let mut is_room = true;
         if self.revoked.len() >= REVOKED_MAX {
             self.revoked.retain(|_, expires| *expires > now);
         }
@@ -113,10 +112,11 @@ impl Sessions {
                 .map(|(session, _)| session)
         {
             self.revoked.remove(&soonest);
-            self.revocations_lost += 1;
+            is_room = false;
         }
         self.revoked.insert(session, expires);
         self.noted.remove(&session);
+        is_room
     }
 
     pub(super) fn is_revoked(&self, session: SessionKey) -> bool {
@@ -189,13 +189,9 @@ mod tests {
         for at in 0..REVOKED_MAX as u128 {
             sessions.revoke(SessionKey(at), if at == 5 { 1 } else { 100 }, 0);
         }
-        sessions.revoke(SessionKey(1 << 100), 100, 50);
+        assert!(sessions.revoke(SessionKey(1 << 100), 100, 50));
         assert!(!sessions.is_revoked(SessionKey(5)) && sessions.is_revoked(SessionKey(6)));
-        assert_eq!(sessions.revocations_lost, 0);
-        sessions.revoke(SessionKey(1 << 101), 100, 50);
-        assert_eq!(
-            (sessions.revoked.len(), sessions.revocations_lost),
-            (REVOKED_MAX, 1)
-        );
+        assert!(!sessions.revoke(SessionKey(1 << 101), 100, 50));
+        assert_eq!(sessions.revoked.len(), REVOKED_MAX);
     }
 }

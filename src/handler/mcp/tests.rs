@@ -758,14 +758,16 @@ fn pages_of_other_origins_and_hosts_are_kept_out() {
     let mut config = Config::default();
     config.mcp.allowed_origins = vec!["https://app.example.com".into()];
     let fleet = Fleet::new(1, &[], config);
-    let preflight = Ask::new("OPTIONS", "").with("Origin", "https://app.example.com");
+    let preflight = Ask::new("OPTIONS", "")
+        .with("Origin", "https://app.example.com")
+        .with("Access-Control-Request-Headers", "mcp-session-id, x");
     let reading = fleet.ask(0, preflight.without("Host").with("Host", "app.example.com"));
     assert_eq!(reading.status, 204);
     assert!(
         reading
             .header("Access-Control-Allow-Headers")
             .unwrap()
-            .contains("Mcp-Session-Id")
+            .contains("mcp-session-id")
     );
 }
 
