@@ -114,9 +114,9 @@ impl Running {
         }
     }
 
-    /// Serves the mailboxes of the gateway and its servers. Part of the shard's main future and not a task of its own:
-    /// if the shard crashes this is dropped for certain, and the receiver with it. One that
-    /// stayed behind would take messages from its successor.
+    /// Serves the mailboxes of the gateway and its servers. Part of the shard's main future and
+    /// not a task of its own: if the shard crashes this is dropped for certain, and the receivers
+    /// with it. One that stayed behind would take messages from its successor.
     pub(super) async fn serve(&self) {
         let gateway = Rc::clone(&self.gateway).run(self.mailbox.clone());
         race(gateway, self.servers.serve()).await;

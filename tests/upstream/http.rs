@@ -34,7 +34,7 @@ fn modern_basics(seen: &Seen, stream: &mut std::net::TcpStream) -> Option<Keep> 
                 {"region":{"type":"string","x-mcp-header":"Region"}}}}]}"#,
             ),
         )),
-        "subscriptions/listen" => Some(respond(stream, 404, "", "")),
+        "subscriptions/listen" | "initialize" => Some(respond(stream, 404, "", "")),
         _ => None,
     }
 }
@@ -552,6 +552,9 @@ fn the_get_stream_tells_of_changes_and_updates() {
                     "data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/{name}\"{params}}}\n\n"
                 )
             };
+            while LISTS.load(SeqCst) < 2 {
+                std::thread::sleep(Duration::from_millis(10));
+            }
             chunk(stream, &note("tools/list_changed", ""));
             while SUBSCRIBED.load(SeqCst) == 0 {
                 std::thread::sleep(Duration::from_millis(10));
@@ -566,7 +569,7 @@ fn the_get_stream_tells_of_changes_and_updates() {
         match seen.rpc().as_str() {
             "tools/list" => {
                 let tools = match LISTS.fetch_add(1, SeqCst) {
-                    0 => r#"{"tools":[{"name":"a"}]}"#,
+                    0 | 1 => r#"{"tools":[{"name":"a"}]}"#,
                     _ => r#"{"tools":[{"name":"a"},{"name":"b"}]}"#,
                 };
                 json(stream, &result(&seen.id(), tools))

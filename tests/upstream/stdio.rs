@@ -265,3 +265,27 @@ elif m.get("method") == "tools/call":
         world.until(0, |state| state.tools.len() == 2).await;
     });
 }
+
+#[test]
+fn a_child_of_both_eras_serves_clients_of_both_with_a_process_each() {
+    let server = python(
+        "py",
+        r#"
+if m.get("method") == "server/discover":
+    say(m["id"], {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}})
+elif m.get("method") == "initialize":
+    basics(m); mode = "legacy"
+elif m.get("method") == "tools/call":
+    say(m["id"], {"mode": globals().get("mode", "modern")})
+elif basics(m): pass
+"#,
+    );
+    world(vec![server], |world| async move {
+        let state = world.ready(0).await;
+        assert!(state.speaks(Era::Modern) && state.speaks(Era::Legacy));
+        let text = world.tool(0, &legacy(1), "1", "echo").await.text();
+        assert!(text.contains("\"mode\": \"legacy\""), "{text}");
+        let text = world.tool(0, &modern(), "1", "echo").await.text();
+        assert!(text.contains("\"mode\": \"modern\""), "{text}");
+    });
+}

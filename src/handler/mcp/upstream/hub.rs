@@ -50,6 +50,8 @@ pub(crate) struct Hub {
     others: RefCell<HashMap<Key, Other>>,
     serial: Cell<u64>,
     level: Cell<Option<LogLevel>>,
+    /// The older revision that a modern child speaks too.
+    older: Cell<Option<Revision>>,
 }
 
 /// The channel that the catalogue comes from and most calls go to.
@@ -108,6 +110,7 @@ impl Hub {
             others: RefCell::default(),
             serial: Cell::new(0),
             level: Cell::new(None),
+            older: Cell::new(None),
         }
     }
 
@@ -133,7 +136,7 @@ impl Hub {
         };
         drop(shared);
         let wanted = call.caller.era;
-        if wanted != era && !revisions.iter().any(|revision| revision.era() == wanted) {
+        if wanted != era && (wanted == Era::Modern || self.older.get().is_none()) {
             let fault = self.wrong_era(&revisions, &call.caller);
             return call.events.end(Heard::Failed(fault));
         }
@@ -234,6 +237,7 @@ impl Hub {
             self.config.max_in_flight,
             signals,
         );
+        let mut unfinished = Unfinished(Some(Rc::clone(&duplex)));
         let limit = self.config.timeouts.connect;
         let shaking = async {
             match &self.http {
@@ -246,18 +250,20 @@ impl Hub {
             .await
             .unwrap_or_else(|_| Err(format!("it did not start within {} s", limit.as_secs_f32())));
         match shaken {
-            Ok((era, revisions, introduction)) => Ok(Connected {
-                duplex,
-                era,
-                revisions,
-                introduction,
-            }),
+            Ok((era, revisions, introduction)) => {
+                unfinished.0 = None;
+                Ok(Connected {
+                    duplex,
+                    era,
+                    revisions,
+                    introduction,
+                })
+            }
             Err(mut reason) => {
                 if let Some(garbage) = duplex.last_garbage() {
                     reason.push_str("; it wrote something that is no message: ");
                     reason.push_str(&garbage);
                 }
-                duplex.stop();
                 Err(reason)
             }
         }
@@ -269,6 +275,11 @@ impl Hub {
         if !matches!(*shared, Shared::Starting(_)) {
             *shared = Shared::Starting(Vec::new());
         }
+    }
+
+    /// What a modern child speaks besides.
+    pub(crate) fn speaks_older(&self, older: Option<Revision>) {
+        self.older.set(older);
     }
 
     /// The shared channel can be used.
@@ -432,6 +443,17 @@ impl Hub {
             server: Arc::clone(&self.config.name),
             server_revision: newest,
             client_revision: caller.revision.as_str(),
+        }
+    }
+}
+
+/// Stops a channel whose handshake failed, or was not waited for.
+struct Unfinished(Option<Rc<Duplex>>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(duplex) = self.0.take() {
+            duplex.stop();
         }
     }
 }

@@ -46,7 +46,6 @@ impl Owner {
         let mut backoff = Backoff::new(u64::from(self.id.0));
         let id = Some(session).filter(|session| !session.is_empty());
         let mut resume: Option<(String, Option<u64>)> = None;
-        let mut is_first = true;
         loop {
             let last = resume.as_ref().map(|(id, _)| id.as_str());
             let opened = match server.get(id, revision, last, silent(server)).await {
@@ -56,11 +55,11 @@ impl Owner {
             let mut wait = None;
             match opened {
                 Ok(Answered::Stream(mut stream)) => {
-                    if !is_first && last.is_none() {
-                        // What was said in between is lost.
+                    if last.is_none() {
+                        // What was said before it was open is lost; of a server that has just
+                        // been met, often that it now offers more.
                         self.all_changed();
                     }
-                    is_first = false;
                     backoff.reset();
                     while let Ok(Some(message)) = stream.next().await {
                         self.heard(server, session, revision, message).await;
@@ -84,7 +83,6 @@ impl Owner {
 
     async fn listen_modern(&self, server: &HttpServer) {
         let mut backoff = Backoff::new(u64::from(self.id.0));
-        let mut is_first = true;
         loop {
             let uris = self.watched();
             let mut stream = match open(server, &uris).await {
@@ -96,10 +94,7 @@ impl Owner {
                 // A server without subscriptions.
                 Err(_) => return,
             };
-            if !is_first {
-                self.all_changed();
-            }
-            is_first = false;
+            self.all_changed();
             backoff.reset();
             let ended = self.follow_modern(server, &mut stream, uris).await;
             if ended.is_err() {

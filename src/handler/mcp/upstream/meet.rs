@@ -2,8 +2,9 @@
 //! (2026-07-28 basic/versioning, and the transports' §Backward Compatibility).
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use super::duplex::Signal;
+use super::duplex::{Duplex, Signal};
 use super::http::{HttpServer, Problem};
 use super::hub::{EVERYTHING, Want};
 use super::owner::Owner;
@@ -15,6 +16,10 @@ use crate::config::McpTarget;
 use crate::handler::mcp::link::{ClientCapabilities, Transport};
 use crate::mcp::revision::{Era, Revision};
 use crate::net::spawn;
+use crate::net::timer::within;
+
+/// How long a second process of a modern child may take to show that it speaks the older era.
+const OLDER_WAIT: Duration = Duration::from_secs(10);
 
 /// What connecting found out.
 pub(super) struct Met {
@@ -56,11 +61,15 @@ impl Owner {
             Err(_) if want == Want::Probe && is_child => connect(Want::Era(Era::Legacy)).await?,
             other => other?,
         };
-        self.hub.running(&connected);
         self.era.set(Some(connected.era).filter(|_| is_child));
         let speaks_modern = connected.era == Era::Modern;
-        let legacy = connected
-            .revisions
+        let mut revisions = connected.revisions.clone();
+        if speaks_modern {
+            revisions.retain(|revision| revision.era() == Era::Modern);
+            revisions.extend(self.older(&connected.duplex).await);
+        }
+        self.hub.running(&connected);
+        let legacy = revisions
             .iter()
             .filter(|revision| revision.era() == Era::Legacy)
             .max();
@@ -81,9 +90,32 @@ impl Owner {
                 has_sessions: false,
                 is_channel: true,
             }),
-            revisions: connected.revisions,
+            revisions,
             introduction: connected.introduction,
         })
+    }
+
+    /// The older revision that a modern child speaks too, if it does. Another process is asked:
+    /// `initialize` commits a process to the older era. It is asked once.
+    async fn older(&self, modern: &Duplex) -> Option<Revision> {
+        if self.config.era.is_some() {
+            return None;
+        }
+        if let Some(known) = self.older.get() {
+            return known;
+        }
+        let want = Want::Era(Era::Legacy);
+        let connecting = self.hub.connect(want, EVERYTHING, &[], Box::new(|_| {}));
+        let connected = within(OLDER_WAIT, connecting).await;
+        let older = connected.ok().and_then(Result::ok).and_then(|connected| {
+            connected.duplex.stop();
+            connected.revisions.first().copied()
+        });
+        if modern.ended().is_none() {
+            self.older.set(Some(older));
+            self.hub.speaks_older(older);
+        }
+        older
     }
 
     async fn connect_http(self: &Rc<Self>, server: &Rc<HttpServer>) -> Result<Met, String> {
@@ -117,43 +149,30 @@ impl Owner {
         }
     }
 
-    /// A modern server, which may speak the older era too.
+    /// A modern server, which may speak the older era too. It is asked: servers that do (the
+    /// Python SDK's, for one) do not list the older revisions in `supportedVersions`.
     async fn meet_modern(
         &self,
         server: &Rc<HttpServer>,
         mut revisions: Vec<Revision>,
         introduction: Introduction,
     ) -> Met {
-        let lists_legacy = revisions
-            .iter()
-            .any(|revision| revision.era() == Era::Legacy);
         let mut legacy = None;
-        if lists_legacy && self.config.era.is_none() {
-            match server.open(ClientCapabilities::default(), &[]).await {
-                Ok(opened) => {
-                    legacy = Some(Legacy {
-                        revision: opened.revision,
-                        has_sessions: opened.session.is_some(),
-                        is_channel: false,
-                    });
-                    if let Some(session) = opened.session {
-                        let server = Rc::clone(server);
-                        spawn(async move { server.end(&session).await });
-                    }
-                }
-                Err(problem) => self.shard.log.warn(
-                    "mcp",
-                    format_args!(
-                        "server {} lists older revisions and refuses initialize: {}",
-                        self.config.name,
-                        problem.reason()
-                    ),
-                ),
+        if self.config.era.is_none()
+            && let Ok(opened) = server.open(ClientCapabilities::default(), &[]).await
+        {
+            legacy = Some(Legacy {
+                revision: opened.revision,
+                has_sessions: opened.session.is_some(),
+                is_channel: false,
+            });
+            if let Some(session) = opened.session {
+                let server = Rc::clone(server);
+                spawn(async move { server.end(&session).await });
             }
         }
-        if legacy.is_none() {
-            revisions.retain(|revision| revision.era() == Era::Modern);
-        }
+        revisions.retain(|revision| revision.era() == Era::Modern);
+        revisions.extend(legacy.map(|legacy| legacy.revision));
         Met {
             way: Way::Modern(Rc::clone(server)),
             transport: Transport::StreamableHttp,

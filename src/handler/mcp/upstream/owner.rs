@@ -30,7 +30,7 @@ use crate::base::clock;
 use crate::config::{McpServer, McpTarget};
 use crate::handler::mcp::link::{Caching, ServerEvent, ServerId, ServerState, Status, Transport};
 use crate::mcp::method::Method;
-use crate::mcp::revision::Era;
+use crate::mcp::revision::{Era, Revision};
 use crate::net::timer::within;
 use crate::net::{sleep, spawn};
 
@@ -64,6 +64,8 @@ pub(crate) struct Owner {
     relists: RefCell<Vec<async_channel::Sender<Arc<Route>>>>,
     /// What the last probe found; forgotten when it does not hold any more.
     pub(super) era: Cell<Option<Era>>,
+    /// The older revision that a modern child speaks too; `None` until it was asked.
+    pub(super) older: Cell<Option<Option<Revision>>>,
     restarts: Cell<u64>,
     is_stopped: Cell<bool>,
 }
@@ -131,6 +133,7 @@ impl Owner {
             needs_check: Cell::new(false),
             relists: RefCell::default(),
             era: Cell::new(None),
+            older: Cell::new(None),
             restarts: Cell::new(0),
             is_stopped: Cell::new(false),
         });

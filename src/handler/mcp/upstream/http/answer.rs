@@ -63,6 +63,11 @@ impl HttpServer {
             let body = exchange.whole(ERROR_BYTES_MAX).await.unwrap_or_default();
             return Err(Problem::Status { status, body });
         }
+        if status == 202 {
+            // What some servers say besides does not matter; reading it keeps the connection.
+            let _ = exchange.whole(ERROR_BYTES_MAX).await;
+            return Ok(Answered::Accepted);
+        }
         match exchange.media_type().as_str() {
             "text/event-stream" => Ok(Answered::Stream(Box::new(Stream {
                 exchange,
