@@ -14,7 +14,7 @@ use crate::shard::Message;
 /// A shard that takes longer is shown as stale, with its last known figures.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Answers scrapes one after the other, for ever.
+/// Answers scrapes for ever, a round of questions for all that have come.
 pub(super) async fn serve(
     scrapes: async_channel::Receiver<Scrape>,
     shards: Rc<RefCell<Vec<Address<Message>>>>,
@@ -25,6 +25,11 @@ pub(super) async fn serve(
         collect(&shards, &collector).await;
         let runtime = runtime.borrow().clone();
         let merged = collector.borrow().merged(read_process(), &runtime);
+        // One round answers everybody who asked meanwhile: a stuck shard costs each a second,
+        // not each one more than the one before.
+        while let Ok(other) = scrapes.try_recv() {
+            other.answer(merged.clone());
+        }
         scrape.answer(merged);
     }
 }
