@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::Scope;
 use super::gateway::Gateway;
-use super::link::{Call, Client, Fault, Outcome, Reply, ServerId};
+use super::link::{Call, Client, Fault, Outcome, Reply, ServerId, Status};
 use super::view::View;
 use crate::mcp::catalog::List;
 use crate::mcp::jsonrpc::{
@@ -164,7 +164,7 @@ impl Gateway {
                 } else {
                     "prompt"
                 };
-                asked.refuse(INVALID_PARAMS, &format!("Unknown {what}: {name}"), None)
+                self.unknown(&asked, &format!("Unknown {what}: {name}"))
             }
         }
     }
@@ -191,8 +191,51 @@ impl Gateway {
                 };
                 self.forward(asked, target)
             }
+            None if asked.scope != Scope::Merged && !self.silent(asked.scope).is_empty() => {
+                self.unknown(&asked, "")
+            }
             None => no_resource(&asked, &uri),
         }
+    }
+
+    /// What no server is known to have: perhaps one that cannot be asked does.
+    fn unknown(&self, asked: &Asked, what: &str) -> Started {
+        let silent = self.silent(asked.scope);
+        match (asked.scope, &*silent) {
+            (_, []) => asked.refuse(INVALID_PARAMS, what, None),
+            (Scope::One(_), [fault, ..]) => Started {
+                reply: Reply::Failed(fault.clone()),
+                label: None,
+            },
+            (Scope::Merged, silent) => {
+                let faults: Vec<_> = silent.iter().map(ToString::to_string).collect();
+                let why = format!("{what}, but {}", faults.join("; "));
+                asked.refuse(INVALID_PARAMS, &why, None)
+            }
+        }
+    }
+
+    /// Servers of the scope that have never said what they offer, and why.
+    fn silent(&self, scope: Scope) -> Vec<Fault> {
+        let states = self.states.borrow();
+        let members = self.members(scope);
+        let links = self.links.get(members.clone()).unwrap_or_default();
+        members
+            .zip(links)
+            .filter_map(|(at, (name, _))| {
+                let state = states.get(at).and_then(Option::as_ref);
+                let reason = match state.map(|state| (&state.status, state.capabilities.is_empty()))
+                {
+                    Some((Status::Ready, _) | (_, false)) => return None,
+                    Some((Status::Down(reason), true)) => reason.clone(),
+                    Some((Status::Starting, true)) | None => "it is still starting".to_owned(),
+                };
+                Some(Fault::Unavailable {
+                    server: Arc::clone(name),
+                    reason,
+                })
+            })
+            .collect()
     }
 
     /// `completion/complete`

@@ -198,6 +198,26 @@ fn a_list_waits_for_servers_that_were_never_reached() {
 }
 
 #[test]
+fn what_an_unreachable_server_may_have_is_not_called_unknown() {
+    let fleet = Fleet::new(1, &[None], Config::default());
+    let mut down = state(0, "s0", &[]);
+    down.status = Status::Down("connection refused".into());
+    down.capabilities = Bytes::new();
+    down.tools.clear();
+    fleet.announce(ServerEvent::Changed(Arc::new(down)));
+    let alone = fleet.ask(0, call("x").at("/s0"));
+    let merged = fleet.ask(0, call("x"));
+    for (reading, code) in [(alone, "-32603"), (merged, "-32602")] {
+        assert!(
+            reading
+                .json()
+                .contains("server s0 is unavailable: connection refused")
+        );
+        assert!(reading.json().contains(code));
+    }
+}
+
+#[test]
 fn a_session_is_good_on_every_shard_until_it_is_deleted() {
     let fleet = Fleet::usual();
     let session = fleet.session(0, "2025-06-18", "{}");
