@@ -39,19 +39,37 @@ impl Ids {
     }
 }
 
+/// Two hex digits of each byte. One look-up a byte: an id is made for every request.
+const HEX: [[u8; 2]; 256] = hex_pairs();
+
 fn text(high: u64, low: u64) -> [u8; UUID_BYTES] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
+    // Where the digits of each byte begin: dashes stand at 8, 13, 18 and 23.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let mut out = [b'-'; UUID_BYTES];
     let bits = (u128::from(high) << 64) | u128::from(low);
-    let mut shift = 128_u32;
-    for (at, place) in out.iter_mut().enumerate() {
-        if !matches!(at, 8 | 13 | 18 | 23) {
-            shift -= 4;
-            let digit = (bits >> shift) as usize & 0xf;
-            *place = HEX.get(digit).copied().unwrap_or(b'0');
+    for (place, byte) in PLACES.into_iter().zip(bits.to_be_bytes()) {
+        if let (Some(digits), Some(pair)) =
+            (out.get_mut(place..place + 2), HEX.get(usize::from(byte)))
+        {
+            digits.copy_from_slice(pair);
         }
     }
     out
+}
+
+#[allow(
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, which checks it"
+)]
+const fn hex_pairs() -> [[u8; 2]; 256] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
 }
 
 #[cfg(test)]

@@ -202,3 +202,60 @@ pub(super) const fn builtin(page: Builtin) -> &'static str {
         Builtin::Echo => "echo",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Env, Options, load};
+
+    /// What the configuration makes of a file with that content.
+    fn read(text: &str) -> Config {
+        let name = format!("ringway-view-{}-{}.toml", std::process::id(), text.len());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        let options = Options {
+            config: Some(path.clone()),
+            ..Options::default()
+        };
+        let loaded = load(&options, &Env::default());
+        std::fs::remove_file(path).unwrap();
+        loaded.unwrap().config
+    }
+
+    #[test]
+    fn words_are_those_of_the_configuration_file() {
+        for page in [
+            Builtin::Index,
+            Builtin::Health,
+            Builtin::Version,
+            Builtin::Config,
+            Builtin::Servers,
+            Builtin::Tools,
+            Builtin::Metrics,
+            Builtin::Docs,
+            Builtin::OpenApi,
+            Builtin::Events,
+            Builtin::Echo,
+        ] {
+            let word = builtin(page);
+            let config = read(&format!(
+                "[[route]]\npath = \"=/x\"\nbuiltin = \"{word}\"\n"
+            ));
+            let handlers = config.routes.iter().map(|route| &route.handler);
+            assert!(
+                handlers.clone().any(|h| *h == Handler::Builtin(page)),
+                "{word}"
+            );
+        }
+        for one in [
+            Driver::UringDefer,
+            Driver::UringCoop,
+            Driver::Uring,
+            Driver::Epoll,
+        ] {
+            let word = driver(one);
+            let config = read(&format!("[server]\ndriver = \"{word}\"\n"));
+            assert_eq!(config.server.driver, Some(one), "{word}");
+        }
+    }
+}
