@@ -74,21 +74,26 @@ fn page_name(page: Builtin, path: &str) -> &'static str {
 
 /// The gateway's operations with the server's name as a path parameter.
 fn for_one_server(item: &Value) -> Option<Json> {
-    let parameters = Json::List(vec![object! {
+    let server = object! {
         "name": "server",
         "in": "path",
         "required": true,
         "description": "Name of one server; its names come untouched.",
         "schema": object! { "type": "string" },
-    }]);
-    let with_parameters = |(method, operation): (&str, &Value)| {
-        let members = operation.as_object()?.iter();
-        let mut members: Vec<(String, Json)> = members
-            .map(|(name, value)| (name.to_owned(), Json::Read(value.clone())))
-            .collect();
-        members.push(("parameters".to_owned(), parameters.clone()));
-        Some((method.to_owned(), Json::Object(members)))
     };
-    let operations = item.as_object()?.iter().map(with_parameters);
+    let with_server = |(method, operation): (&str, &Value)| {
+        let members = operation.as_object()?.iter();
+        let mut parameters = vec![server.clone()];
+        let mut others = Vec::new();
+        for (name, value) in members {
+            match value.as_array().filter(|_| name == "parameters") {
+                Some(more) => parameters.extend(more.iter().cloned().map(Json::Read)),
+                None => others.push((name.to_owned(), Json::Read(value.clone()))),
+            }
+        }
+        others.push(("parameters".to_owned(), Json::List(parameters)));
+        Some((method.to_owned(), Json::Object(others)))
+    };
+    let operations = item.as_object()?.iter().map(with_server);
     operations.collect::<Option<Vec<_>>>().map(Json::Object)
 }

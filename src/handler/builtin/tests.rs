@@ -490,6 +490,12 @@ fn openapi_and_router_name_the_same_paths() {
         }
     }
     assert_eq!(described, routed);
+    let of_one_server = &api["paths"]["/mcp/{server}"]["delete"]["parameters"];
+    let of_one_server = of_one_server.as_array().unwrap();
+    let names = of_one_server
+        .iter()
+        .map(|p| follow(&api, p)["name"].as_str());
+    assert!(names.eq([Some("server"), Some("Mcp-Session-Id")]));
 }
 
 #[test]
