@@ -118,6 +118,7 @@ fn gateway() -> Rc<Gateway> {
         links: vec![("demo".into(), demo)],
         tasks,
         recorder: Rc::new(Recorder::new(0, &[], true)),
+        report: Rc::new(|_| ()),
     });
     // One poll takes in what the demo said of itself.
     let mut serving = Box::pin(Rc::clone(&gateway).run(mailbox));

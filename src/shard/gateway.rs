@@ -98,6 +98,7 @@ impl Running {
             });
             links.push((name, link));
         }
+        let report = log.clone();
         let gateway = Gateway::new(Parts {
             config: Arc::clone(config),
             secret: ends.secret,
@@ -105,6 +106,7 @@ impl Running {
             links,
             tasks,
             recorder: Rc::clone(recorder),
+            report: Rc::new(move |line| report.info("mcp", format_args!("{line}"))),
         });
         spawn(Rc::clone(&gateway).beat());
         Self {

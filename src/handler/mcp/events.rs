@@ -9,16 +9,21 @@ use bytes::Bytes;
 
 use super::Scope;
 use super::gateway::Gateway;
-use super::link::{Item, ServerId, ServerState, SessionKey};
+use super::link::{Item, LogLevel, ServerId, ServerState, SessionKey};
 use super::listen::stamped;
 use super::sse;
 use super::streams::{Open, Slow, send};
 use crate::mcp::method::Method;
+use crate::mcp::scan::Message;
 use crate::metrics::Counter;
 
 /// How long list changes are gathered before clients hear of them: a gateway that starts ten
 /// servers must not make every client read its lists ten times.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// Choices of names that the operator is told; a server that changes its names for ever must
+/// not fill the log.
+const REPORTED_MAX: usize = 1000;
 
 /// Which lists changed, and of which servers: merged endpoints hear of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,6 +101,7 @@ impl Gateway {
     /// Tells of gathered list changes.
     fn tell_changes(&self) {
         let changes = self.changes.take();
+        self.report_names();
         for (method, changed) in [
             (Method::ToolsChanged, changes.tools),
             (Method::PromptsChanged, changes.prompts),
@@ -115,6 +121,49 @@ impl Gateway {
                     }
                     _ => None,
                 });
+            }
+        }
+    }
+
+    /// `notifications/message` outside any call.
+    pub(super) fn server_logged(
+        &self,
+        server: ServerId,
+        whose: Option<SessionKey>,
+        message: &Bytes,
+    ) {
+        let Ok(parts) = Message::scan(message) else {
+            return;
+        };
+        let Some(level) = LogLevel::parse(&Message::text(message, parts.level)) else {
+            return;
+        };
+        let event = sse::event(message);
+        let sessions = self.sessions.borrow();
+        self.deliver(|open| match open {
+            Open::Listening(listener) if listener.scope.has(server) => {
+                let is_theirs = whose.is_none_or(|whose| whose == listener.session);
+                let is_wanted = match sessions.log_level(listener.session) {
+                    Some(least) => level >= least,
+                    None => whose.is_some(),
+                };
+                (is_theirs && is_wanted).then(|| event.clone())
+            }
+            _ => None,
+        });
+    }
+
+    /// Tells the operator how names were made unique, as far as that is news. One shard's word
+    /// is enough: all choose alike.
+    fn report_names(&self) {
+        if self.peers.own() != 0 {
+            return;
+        }
+        let mut reported = self.reported.borrow_mut();
+        for line in self.name_choices() {
+            if reported.len() < REPORTED_MAX && !reported.contains(&line) {
+                (self.report)(&line);
+                reported.insert(line);
             }
         }
     }

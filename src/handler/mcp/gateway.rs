@@ -3,7 +3,7 @@
 use core::cell::{Cell, RefCell};
 use core::future::poll_fn;
 use core::task::{Poll, Waker};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,6 +45,8 @@ pub struct Parts {
     pub tasks: Tasks,
     /// This shard's figures.
     pub recorder: Rc<Recorder>,
+    /// Takes lines for the operator.
+    pub report: Rc<dyn Fn(&str)>,
 }
 
 /// The gateway of one shard. Serve its mailbox with [`Self::run`] and its beat with
@@ -63,6 +65,9 @@ pub struct Gateway {
     pub(super) sessions: RefCell<Sessions>,
     /// Calls of legacy sessions by session and request id, so that they can be cancelled.
     pub(super) calls: RefCell<HashMap<(SessionKey, Bytes), Rc<Ticket>>>,
+    pub(super) report: Rc<dyn Fn(&str)>,
+    /// The choices of names that the operator has been told.
+    pub(super) reported: RefCell<HashSet<String>>,
     /// List changes that have not been told yet.
     pub(super) changes: Cell<Changes>,
     settling: RefCell<Vec<Waker>>,
@@ -95,6 +100,8 @@ impl Gateway {
             peers: parts.peers,
             tasks: parts.tasks,
             recorder: parts.recorder,
+            report: parts.report,
+            reported: RefCell::default(),
             links: parts.links,
             is_local,
         })
@@ -128,6 +135,11 @@ impl Gateway {
                 uri,
                 message,
             }) => self.resource_updated(server, &uri, &message),
+            PeerMessage::Server(ServerEvent::Logged {
+                server,
+                session,
+                message,
+            }) => self.server_logged(server, session, &message),
             PeerMessage::Answer {
                 session,
                 ticket,

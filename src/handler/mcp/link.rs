@@ -266,4 +266,15 @@ pub enum ServerEvent {
         /// The notification, whole.
         message: Bytes,
     },
+    /// `notifications/message` that belongs to no call, of a legacy server. Modern servers log
+    /// only within calls.
+    Logged {
+        /// Which server.
+        server: ServerId,
+        /// Whose session it came in; `None` if clients share it. Then only those hear of it
+        /// that have asked for a log level.
+        session: Option<SessionKey>,
+        /// The notification, whole.
+        message: Bytes,
+    },
 }

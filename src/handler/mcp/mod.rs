@@ -48,6 +48,14 @@ enum Scope {
 }
 
 impl Scope {
+    /// Whether that server is one of them.
+    fn has(self, server: ServerId) -> bool {
+        match self {
+            Self::Merged => true,
+            Self::One(only) => only == server,
+        }
+    }
+
     fn label(self) -> Cow<'static, str> {
         match self {
             Self::Merged => Cow::Borrowed(""),

@@ -543,6 +543,69 @@ fn log_messages_pass_by_level() {
 }
 
 #[test]
+fn what_a_server_logs_outside_calls_is_heard_by_level_and_session() {
+    let fleet = Fleet::usual();
+    let (ours, theirs) = (
+        fleet.session(0, "2025-11-25", "{}"),
+        fleet.session(0, "2025-11-25", "{}"),
+    );
+    let mut listening: Vec<_> = [&ours, &theirs]
+        .map(|session| fleet.ask(1, Ask::new("GET", "").of(session)))
+        .into();
+    let heard = |fleet: &Fleet, listening: &mut Vec<world::Reading>| -> Vec<usize> {
+        let streams = listening.iter_mut();
+        streams
+            .map(|stream| {
+                let events = stream.events(&fleet.world);
+                events.iter().filter(|event| *event != ":").count()
+            })
+            .collect()
+    };
+    heard(&fleet, &mut listening);
+    let log = |session, level: &str| ServerEvent::Logged {
+        server: ServerId(0),
+        session,
+        message: notification(
+            "notifications/message",
+            &format!(r#"{{"level":"{level}"}}"#),
+        ),
+    };
+    fleet.announce(log(None, "error"));
+    assert_eq!(heard(&fleet, &mut listening), [0, 0], "nobody has asked");
+    let params = r#"{"level":"warning"}"#;
+    fleet.ask(0, Ask::legacy("logging/setLevel", params).of(&ours));
+    fleet.world.settle();
+    fleet.announce(log(None, "error"));
+    fleet.announce(log(None, "info"));
+    assert_eq!(heard(&fleet, &mut listening), [1, 0]);
+    let opened = crate::mcp::session::Session::open(
+        &crate::mcp::seal::Sealer::new(&[9; 32]),
+        theirs.as_bytes(),
+        0,
+    );
+    let key = SessionKey(opened.unwrap().key);
+    fleet.announce(log(Some(key), "debug"));
+    assert_eq!(heard(&fleet, &mut listening), [0, 1]);
+}
+
+#[test]
+fn the_operator_is_told_once_how_names_were_made_unique() {
+    let fleet = Fleet::usual();
+    let told = [
+        "tool t of server old is offered as old_t",
+        "tool t of server new is offered as new_t",
+        "prompt p of server old is offered as old_p",
+        "prompt p of server new is offered as new_p",
+    ];
+    assert_eq!(*fleet.reported.borrow(), told);
+    let mut changed = state(1, "new", &[Revision::V2026_07_28]);
+    changed.resources.clear();
+    fleet.announce(ServerEvent::Changed(Arc::new(changed)));
+    fleet.world.advance(Duration::from_millis(100));
+    assert_eq!(*fleet.reported.borrow(), told);
+}
+
+#[test]
 fn batches_are_answered_in_the_one_revision_that_has_them() {
     let fleet = Fleet::usual();
     let session = fleet.session(0, "2025-03-26", "{}");

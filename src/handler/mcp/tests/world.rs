@@ -162,6 +162,8 @@ pub(super) struct Fleet {
     /// Servers by shard and id.
     pub(super) puppets: Vec<Vec<Rc<Puppet>>>,
     pub(super) peers: Peers,
+    /// Lines for the operator.
+    pub(super) reported: Rc<RefCell<Vec<String>>>,
 }
 
 impl Fleet {
@@ -170,6 +172,7 @@ impl Fleet {
         let world = World::default();
         let config = Arc::new(config);
         let (mut gateways, mut puppets) = (Vec::new(), Vec::new());
+        let reported = Rc::new(RefCell::new(Vec::new()));
         let connected = Peers::connect(shards);
         let outside = connected[0].0.clone();
         for ((peers, mailbox), wire) in connected.into_iter().zip(Wire::connect(shards)) {
@@ -193,6 +196,7 @@ impl Fleet {
                 tasks: world.tasks(),
             });
             links.push(("demo".into(), demo));
+            let lines = Rc::clone(&reported);
             let gateway = Gateway::new(Parts {
                 config: Arc::clone(&config),
                 secret: [9; 32],
@@ -200,6 +204,7 @@ impl Fleet {
                 links,
                 tasks: world.tasks(),
                 recorder: Rc::new(Recorder::new(0, &[], true)),
+                report: Rc::new(move |line| lines.borrow_mut().push(line.to_owned())),
             });
             world.tasks().spawn(Rc::clone(&gateway).run(mailbox));
             world.tasks().spawn(Rc::clone(&gateway).beat());
@@ -211,6 +216,7 @@ impl Fleet {
             shards: gateways,
             puppets,
             peers: outside,
+            reported,
         };
         for state in states.iter().flatten() {
             fleet.announce(ServerEvent::Changed(Arc::new(state.clone())));

@@ -318,7 +318,7 @@ impl Duplex {
         };
         match outside {
             // On a shared channel these carry no sign of the call they belong to.
-            Outside::Log(message) | Outside::Other(message) => {
+            Outside::Log(message) | Outside::Other(message) if state.only_client().is_some() => {
                 if let Some(party) = state.only_client() {
                     party.events.notify(message);
                 }

@@ -265,7 +265,12 @@ impl Owner {
                     message,
                 });
             }
-            Outside::Log(_) | Outside::Other(_) => {}
+            Outside::Log(message) => self.shard.tell_all(&ServerEvent::Logged {
+                server: self.id,
+                session: None,
+                message,
+            }),
+            Outside::Other(_) => {}
         }
     }
 
