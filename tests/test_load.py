@@ -77,7 +77,7 @@ def test_ten_thousand_streams(ringway):
     """Each open stream hears a list change; then all leave and their memory is used again."""
     gateway = ringway(CONFIG + 'heartbeat = "2s"\n')
     client = Legacy(gateway.mcp_url)
-    head = "GET /mcp HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n"
+    head = f"GET /mcp HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\nAccept: text/event-stream\r\n"
     for name, value in client.headers().items():
         if name.startswith("M"):
             head += f"{name}: {value}\r\n"
