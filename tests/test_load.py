@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import resource
 import select
 import socket
@@ -9,10 +11,11 @@ import time
 
 import pytest
 from support.gateway import Gateway, wait_until
-from support.mcp import Legacy
+from support.mcp import Legacy, initialize
 
 COUNT = 10_000
 LIMIT = COUNT + 2_000  # of each process: the client's and the gateway's ends
+HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
 CONFIG = f"""
 [log]
 access = "off"
@@ -34,9 +37,9 @@ def many_descriptors():
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, max(hard, LIMIT) if soft < LIMIT else hard))
 
 
-def open_all(gateway: Gateway, wire: bytes, expect: bytes) -> list[socket.socket]:
-    """Opens COUNT connections, sends `wire` on each and waits for the head of each answer."""
-    connections = []
+def open_all(gateway: Gateway, wire: bytes) -> tuple[list[socket.socket], list[bytes]]:
+    """Opens COUNT connections, sends `wire` on each and waits for the answers."""
+    connections, answers = [], []
     for start in range(0, COUNT, 500):
         lot = []
         for n in range(start, min(start + 500, COUNT)):
@@ -48,9 +51,10 @@ def open_all(gateway: Gateway, wire: bytes, expect: bytes) -> list[socket.socket
             connection.sendall(wire)
             lot.append(connection)
         for connection in lot:
-            assert expect in connection.recv(4096)
+            answers.append(connection.recv(4096))
+            assert answers[-1].startswith(b"HTTP/1.1 200"), answers[-1]
         connections += lot
-    return connections
+    return connections, answers
 
 
 def close_all(connections):
@@ -60,11 +64,11 @@ def close_all(connections):
 
 def test_idle_connections_are_cheap(ringway):
     gateway = ringway(CONFIG)
-    warm = open_all(gateway, b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n", b"200 OK")
+    warm, _ = open_all(gateway, HEALTH)
     close_all(warm)
     wait_until("all closed", lambda: gateway.metric("ringway_connections") < 50, 20)
     before = gateway.rss_kib()
-    connections = open_all(gateway, b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n", b"200 OK")
+    connections, _ = open_all(gateway, HEALTH)
     time.sleep(1)
     peak = gateway.rss_kib()
     assert gateway.get("/health").status == 200
@@ -76,12 +80,15 @@ def test_idle_connections_are_cheap(ringway):
 def test_ten_thousand_streams(ringway):
     """Each open stream hears a list change; then all leave and their memory is used again."""
     gateway = ringway(CONFIG + 'heartbeat = "2s"\n')
-    client = Legacy(gateway.mcp_url)
-    head = f"GET /mcp HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\nAccept: text/event-stream\r\n"
-    for name, value in client.headers().items():
-        if name.startswith("M"):
-            head += f"{name}: {value}\r\n"
-    streams = open_all(gateway, (head + "\r\n").encode(), b"text/event-stream")
+    host = f"HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\nAccept: application/json, text/event-stream\r\n"
+    body = json.dumps(initialize())
+    length = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    streams, answers = open_all(gateway, f"POST /mcp {host}{length}{body}".encode())
+    for stream, answer in zip(streams, answers):
+        session = re.search(rb"(?i)\r\n(mcp-session-id: [!-~]+\r\n)", answer)[1]
+        stream.sendall(b"GET /mcp " + host.encode() + session + b"\r\n")
+    for stream in streams:
+        assert b"text/event-stream" in stream.recv(4096)
     beating = select.poll()
     for stream in streams:
         beating.register(stream, select.POLLIN)

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from nginx import Nginx  # noqa: E402
 from support.gateway import Gateway  # noqa: E402
-from support.mcp import CLIENT, Legacy, Modern  # noqa: E402
+from support.mcp import ACCEPT, Legacy, Modern, initialize  # noqa: E402
 
 SERVER_CORE, LOAD_CORE = 0, 1
 IDLE_CONNECTIONS = 10_000
@@ -76,11 +76,8 @@ def call_legacy(url: str) -> dict:
     return {"headers": client.headers(), "body": json.dumps(message)}
 
 
-def initialize() -> dict:
-    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT}
-    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
-    headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
-    return {"headers": headers, "body": json.dumps(message)}
+def open_session() -> dict:
+    return {"headers": ACCEPT, "body": json.dumps(initialize())}
 
 
 # The load
@@ -195,7 +192,7 @@ def memory(folder: Path) -> dict:
     found["ringway_idle"] = memory_kib([gateway.pid])
     found["ringway_connection_kib"] = idle_connections(gateway.port, [gateway.pid])
     time.sleep(1)
-    target = Target(gateway.mcp_url, [gateway.pid], 16, initialize())
+    target = Target(gateway.mcp_url, [gateway.pid], 16, open_session())
     measure(target, 1, folder)
     before = memory_kib([gateway.pid])["rss"]
     sessions = measure(target, 3, folder)["rps"] * 3

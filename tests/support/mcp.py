@@ -61,14 +61,7 @@ class Legacy:
         self.version = version
         self.ids = itertools.count(1)
         self.session = None
-        answer = self.send(
-            "initialize",
-            {
-                "protocolVersion": version,
-                "capabilities": capabilities or {},
-                "clientInfo": CLIENT,
-            },
-        )
+        answer = self.post(initialize(version, capabilities))
         assert answer.status == 200, (answer.status, answer.body)
         self.session = answer.headers.get("mcp-session-id")
         self.initialized = last_answer(answer)["result"]
@@ -117,6 +110,16 @@ class Legacy:
 
     def delete(self) -> http.Response:
         return http.request("DELETE", self.url, None, self.headers())
+
+
+def initialize(version: str = "2025-11-25", capabilities: dict | None = None) -> dict:
+    """The message that opens a session."""
+    params = {
+        "protocolVersion": version,
+        "capabilities": capabilities or {},
+        "clientInfo": CLIENT,
+    }
+    return {"jsonrpc": "2.0", "id": "init", "method": "initialize", "params": params}
 
 
 def last_answer(response: http.Response) -> dict:
