@@ -9,6 +9,7 @@
 //! has read everything ends in order. Otherwise the caller is told that the request may have been
 //! carried out.
 
+use core::pin::pin;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -118,7 +119,11 @@ pub struct Client {
 #[derive(Debug, Default)]
 struct Idle {
     /// The most recently used last.
-    connections: Vec<Connection>,
+    #[allow(
+        clippy::vec_box,
+        reason = "a connection goes through several futures, which must not grow by its size"
+    )]
+    connections: Vec<Box<Connection>>,
     /// Whether a task looks for expired ones.
     is_swept: bool,
 }
@@ -185,7 +190,8 @@ impl Client {
                 Err(attempt) => return Err(attempt.into()),
             }
         }
-        let connection = self.connect(limits.connect).await?;
+        // Rare, and large: it must not make every request's future as large.
+        let connection = Box::pin(self.connect(limits.connect)).await?;
         Ok(self.try_on(connection, request, limits).await?)
     }
 
@@ -195,7 +201,7 @@ impl Client {
     }
 
     /// An idle connection that is alive, the most recently used first.
-    async fn take_idle(&self) -> Option<Connection> {
+    async fn take_idle(&self) -> Option<Box<Connection>> {
         loop {
             let mut connection = self.idle.borrow_mut().connections.pop()?;
             if connection.expires > clock::mono() && is_alive(&mut connection.stream).await {
@@ -204,7 +210,7 @@ impl Client {
         }
     }
 
-    async fn connect(&self, limit: Duration) -> Result<Connection, Error> {
+    async fn connect(&self, limit: Duration) -> Result<Box<Connection>, Error> {
         let started = clock::mono();
         let left = |started: Instant| limit.saturating_sub(clock::mono() - started);
         let timed_out = Error::TimedOut {
@@ -235,7 +241,7 @@ impl Client {
         } else {
             Stream::Tcp(plain)
         };
-        Ok(Connection {
+        Ok(Box::new(Connection {
             stream,
             machine: ClientConn::new(h1::Limits::default()),
             head: ResponseHead::default(),
@@ -243,27 +249,29 @@ impl Client {
             start: 0,
             idle_age_max: IDLE_AGE,
             expires: started,
-        })
+        }))
     }
 
     async fn try_on(
         self: &Rc<Self>,
-        mut connection: Connection,
+        mut connection: Box<Connection>,
         request: Request<'_>,
         limits: Limits,
     ) -> Result<Exchange, Attempt> {
         let mut out = self.parts.buffers.small();
         self.write_head(&mut connection.machine, request, &mut out);
-        let written = within(limits.idle, async {
-            if request.body.len() <= JOINED_BODY_MAX {
-                out.extend_from_slice(request.body);
-                connection.stream.write_all(&out).await
-            } else {
-                let parts = [out.as_slice(), request.body];
-                connection.stream.write_all_vectored(&parts).await
-            }
-        })
-        .await;
+        let written = {
+            let writing = pin!(async {
+                if request.body.len() <= JOINED_BODY_MAX {
+                    out.extend_from_slice(request.body);
+                    connection.stream.write_all(&out).await
+                } else {
+                    let parts = [out.as_slice(), request.body];
+                    connection.stream.write_all_vectored(&parts).await
+                }
+            });
+            within(limits.idle, writing).await
+        };
         self.parts.buffers.give_back(out);
         match written {
             Ok(Ok(())) => {}
@@ -280,7 +288,8 @@ impl Client {
         connection.input = self.parts.buffers.small();
         connection.start = 0;
         let mut exchange = Exchange::new(Rc::clone(self), connection, limits.idle);
-        match within(limits.first_byte, exchange.read_head()).await {
+        let reading = within(limits.first_byte, pin!(exchange.read_head())).await;
+        match reading {
             Ok(Ok(())) => Ok(exchange),
             Ok(Err(Error::Unanswered)) => Err(Attempt::Dead {
                 was_read: exchange.may_have_been_read().await,
@@ -310,11 +319,11 @@ impl Client {
     }
 
     /// Takes a connection back whose exchange is over.
-    pub(super) fn put_back(self: &Rc<Self>, mut connection: Connection) {
+    pub(super) fn put_back(self: &Rc<Self>, mut connection: Box<Connection>, head: &ResponseHead) {
         if !connection.machine.finish(true) || connection.start < connection.input.len() {
             return self.discard(connection);
         }
-        if let Some(age) = announced_age(&connection.head) {
+        if let Some(age) = announced_age(head) {
             connection.idle_age_max = age;
         }
         connection.expires = clock::mono() + connection.idle_age_max;
@@ -333,7 +342,7 @@ impl Client {
     }
 
     /// Closes a connection and keeps its buffer.
-    pub(super) fn discard(&self, mut connection: Connection) {
+    pub(super) fn discard(&self, mut connection: Box<Connection>) {
         self.parts
             .buffers
             .give_back(std::mem::take(&mut connection.input));
@@ -409,7 +418,7 @@ async fn is_alive(stream: &mut Stream) -> bool {
 }
 
 async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = core::pin::pin!(future);
+    let mut future = pin!(future);
     poll_fn(|cx| {
         Poll::Ready(match future.as_mut().poll(cx) {
             Poll::Ready(output) => Some(output),

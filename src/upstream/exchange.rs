@@ -1,6 +1,7 @@
 //! One request's response: its head, then its content as it comes. Read to the end it gives the
 //! connection back; dropped earlier it closes it.
 
+use core::pin::pin;
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use super::client::{Client, Connection, Error};
 use crate::base::clock;
 use crate::http::h1::{BodyKind, ClientEvent};
-use crate::http::{HeaderList, Known};
+use crate::http::{HeaderList, Known, ResponseHead};
 use crate::net::timer::{self, within};
 
 /// What a read asks for at least.
@@ -29,9 +30,8 @@ const AHEAD_BYTES_MAX: usize = 1024 * 1024;
 pub struct Exchange {
     client: Rc<Client>,
     /// `None` once the content has been read to its end.
-    connection: Option<Connection>,
-    status: u16,
-    headers: HeaderList,
+    connection: Option<Box<Connection>>,
+    head: ResponseHead,
     body: BodyKind,
     idle: Duration,
     /// What the next call gives up first: the caller has had those bytes.
@@ -42,12 +42,11 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(client: Rc<Client>, connection: Connection, idle: Duration) -> Self {
+    pub(super) fn new(client: Rc<Client>, connection: Box<Connection>, idle: Duration) -> Self {
         Self {
             client,
             connection: Some(connection),
-            status: 0,
-            headers: HeaderList::new(),
+            head: ResponseHead::default(),
             body: BodyKind::None,
             idle,
             lent: 0,
@@ -60,21 +59,20 @@ impl Exchange {
     /// The status code.
     #[must_use]
     pub fn status(&self) -> u16 {
-        self.status
+        self.head.status
     }
 
     /// The fields of the head.
     #[must_use]
     pub fn headers(&self) -> &HeaderList {
-        &self.headers
+        &self.head.headers
     }
 
-    /// The media type, without parameters, in lower case.
+    /// The media type without its parameters, as it is spelled.
     #[must_use]
-    pub fn media_type(&self) -> String {
-        let value = self.headers.get_str(Known::ContentType).unwrap_or("");
-        let essence = value.split(';').next().unwrap_or("");
-        essence.trim().to_ascii_lowercase()
+    pub fn media_type(&self) -> &str {
+        let value = self.head.headers.get_str(Known::ContentType).unwrap_or("");
+        value.split(';').next().unwrap_or("").trim()
     }
 
     /// After a connection died unanswered: whether the server may have read the request.
@@ -98,6 +96,8 @@ impl Exchange {
     }
 
     pub(super) async fn read_head(&mut self) -> Result<(), Error> {
+        // No answer can be there yet, so a read would only find that out.
+        let mut must_wait = true;
         loop {
             let Some(connection) = &mut self.connection else {
                 return Ok(());
@@ -107,16 +107,16 @@ impl Exchange {
                 ClientEvent::Interim { consumed, .. } => connection.start += consumed,
                 ClientEvent::Response { consumed, body } => {
                     connection.start += consumed;
-                    self.status = connection.head.status;
-                    self.headers = connection.head.headers.clone();
+                    self.head = core::mem::take(&mut connection.head);
                     self.body = body;
-                    if body == BodyKind::None {
-                        self.finish();
-                    }
                     return Ok(());
                 }
                 ClientEvent::NeedMore { consumed } => {
                     connection.start += consumed;
+                    if core::mem::take(&mut must_wait) {
+                        // An error shows again in the read.
+                        let _ = connection.stream.readable().await;
+                    }
                     match connection.fill(READ_BYTES).await {
                         Ok(0) if connection.machine.is_unanswered() => {
                             return Err(Error::Unanswered);
@@ -143,7 +143,7 @@ impl Exchange {
     /// The connection broke, the framing is wrong, or the limit ran out.
     pub async fn piece(&mut self) -> Result<Option<&[u8]>, Error> {
         let idle = self.idle;
-        let range = match within(idle, self.next_span()).await {
+        let range = match within(idle, pin!(self.next_span())).await {
             Ok(found) => found?,
             Err(timer::Elapsed) => {
                 return Err(Error::TimedOut {
@@ -190,6 +190,9 @@ impl Exchange {
 
     /// Where the next piece is in the connection's input.
     async fn next_span(&mut self) -> Result<Option<core::ops::Range<usize>>, Error> {
+        if self.body == BodyKind::None {
+            return Ok(None);
+        }
         loop {
             let lent = core::mem::take(&mut self.lent);
             let Some(connection) = &mut self.connection else {
@@ -232,14 +235,16 @@ impl Exchange {
 
     fn finish(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.client.put_back(connection);
+            self.client.put_back(connection, &self.head);
         }
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
+        if self.body == BodyKind::None && self.head.status != 0 {
+            self.finish();
+        } else if let Some(connection) = self.connection.take() {
             self.client.discard(connection);
         }
     }

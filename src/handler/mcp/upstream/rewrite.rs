@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::mcp::scan::{Message, Span};
+use crate::mcp::scan::{self, Message, Span};
 
 /// What a client called its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +81,15 @@ pub(crate) fn replaced(message: Bytes, span: Span, value: &[u8]) -> Bytes {
     out.into()
 }
 
+/// Whether two ids are the same: byte for byte, or as text, which a server may have spelled anew.
+pub(crate) fn is_same_id(sent: &[u8], got: &[u8]) -> bool {
+    let text = |id: &[u8]| {
+        let inner = id.strip_prefix(b"\"").and_then(|id| id.strip_suffix(b"\""));
+        scan::decode(inner.unwrap_or(id)).into_owned()
+    };
+    sent == got || text(sent) == text(got)
+}
+
 /// Part of a message that shares its memory.
 pub(crate) fn slice(message: &Bytes, span: Span) -> Bytes {
     if span.is_some() && span.range().end <= message.len() {
@@ -129,6 +138,15 @@ mod tests {
         let parts = Message::scan(&progress).unwrap();
         let restored = original.restore_token(progress, parts.progress_token);
         assert!(restored.unwrap().ends_with(br#""progressToken":"t"}}"#));
+    }
+
+    #[test]
+    fn ids_are_compared_by_what_they_say() {
+        assert!(is_same_id(b"7", b"7"));
+        assert!(is_same_id(br#""a\u0062""#, br#""ab""#));
+        assert!(is_same_id(b"7", b"\"7\""));
+        assert!(!is_same_id(b"7", b"8"));
+        assert!(!is_same_id(b"7", b"null"));
     }
 
     #[test]

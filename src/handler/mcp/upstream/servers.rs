@@ -246,9 +246,14 @@ impl ServerLink {
 
     async fn call(self: Rc<Self>, call: Call, out: Sender<Event>) {
         let Some(http) = &self.http else {
-            return self.call_owner(call, out).await;
+            return Box::pin(self.call_owner(call, out)).await;
         };
-        let route = match self.route(&out).await {
+        let known = self.known();
+        let found = match known {
+            Some(route) if route.is_probed() => Ok(Some(route)),
+            _ => Box::pin(self.route(&out)).await,
+        };
+        let route = match found {
             Ok(Some(route)) => route,
             Ok(None) => return,
             Err(fault) => {
@@ -269,20 +274,22 @@ impl ServerLink {
         }
         let is_channel = route.legacy.is_some_and(|legacy| legacy.is_channel);
         if era == Era::Legacy && is_channel {
-            return self.call_owner(call, out).await;
+            return Box::pin(self.call_owner(call, out)).await;
         }
         Rc::clone(http).call(call, route, out).await;
+    }
+
+    /// What is known of the server, if it is anything.
+    fn known(&self) -> Option<Arc<Route>> {
+        let route = self.route.borrow().clone()?;
+        (route.is_probed() || route.down().is_some()).then_some(route)
     }
 
     /// What is known of the server, waiting for the first probe. `None` if the client went
     /// away meanwhile.
     async fn route(&self, out: &Sender<Event>) -> Result<Option<Arc<Route>>, Fault> {
         let limit = self.config.timeouts.connect;
-        let known = || {
-            let route = self.route.borrow().clone()?;
-            (route.is_probed() || route.down().is_some()).then_some(route)
-        };
-        if known().is_none() {
+        if self.known().is_none() {
             let (sender, mut told) = bounded(1);
             self.waiting.borrow_mut().push(sender);
             let waited = race(out.closed(), within(limit, told.recv())).await;
@@ -294,7 +301,7 @@ impl ServerLink {
             server: Arc::clone(&self.config.name),
             reason,
         };
-        match known() {
+        match self.known() {
             Some(route) if route.is_probed() => Ok(Some(route)),
             Some(route) => Err(unavailable(route.down().unwrap_or_default().to_owned())),
             None => Err(unavailable("it has not answered yet".to_owned())),
@@ -328,7 +335,8 @@ impl ServerLink {
 impl Link for Handle {
     fn call(&self, call: Call) -> Reply {
         let (sender, receiver) = bounded(EVENTS_MAX);
-        spawn(Rc::clone(&self.0).call(call, sender));
+        // In a box, because starting a task moves it several times.
+        spawn(Box::pin(Rc::clone(&self.0).call(call, sender)));
         Reply::Stream(receiver)
     }
 

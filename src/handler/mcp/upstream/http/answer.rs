@@ -26,6 +26,26 @@ pub(crate) enum Answered {
     Accepted,
 }
 
+/// What the content of a response is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MediaType {
+    Json,
+    EventStream,
+    Other,
+}
+
+impl MediaType {
+    fn of(text: &str) -> Self {
+        if text.eq_ignore_ascii_case("application/json") {
+            Self::Json
+        } else if text.eq_ignore_ascii_case("text/event-stream") {
+            Self::EventStream
+        } else {
+            Self::Other
+        }
+    }
+}
+
 /// An event stream.
 pub(crate) struct Stream {
     exchange: Exchange,
@@ -68,12 +88,12 @@ impl HttpServer {
             let _ = exchange.whole(ERROR_BYTES_MAX).await;
             return Ok(Answered::Accepted);
         }
-        match exchange.media_type().as_str() {
-            "text/event-stream" => Ok(Answered::Stream(Box::new(Stream {
+        match MediaType::of(exchange.media_type()) {
+            MediaType::EventStream => Ok(Answered::Stream(Box::new(Stream {
                 exchange,
                 decoder: Decoder::new(self.message_bytes_max),
             }))),
-            "application/json" => {
+            MediaType::Json => {
                 let body = exchange.whole(self.message_bytes_max).await?;
                 Ok(if body.is_empty() {
                     Answered::Accepted
@@ -81,8 +101,11 @@ impl HttpServer {
                     Answered::Message(body)
                 })
             }
-            other => {
-                let other = if other.is_empty() { "none" } else { other }.to_owned();
+            MediaType::Other => {
+                let other = match exchange.media_type() {
+                    "" => "none".to_owned(),
+                    other => other.to_owned(),
+                };
                 let body = exchange.whole(ERROR_BYTES_MAX).await.unwrap_or_default();
                 if body.is_empty() {
                     return Ok(Answered::Accepted);

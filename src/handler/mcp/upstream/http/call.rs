@@ -1,5 +1,6 @@
 //! One client's call to a Streamable HTTP server of either era.
 
+use core::pin::pin;
 use std::future::ready;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -78,7 +79,11 @@ impl HttpServer {
             return;
         };
         let mut flight = Flight::new(self, call, route, out.clone());
-        let fault = match race(out.closed(), within(total, flight.fly())).await {
+        let ended = {
+            let flying = pin!(flight.fly());
+            race(out.closed(), within(total, flying)).await
+        };
+        let fault = match ended {
             Either::First(()) => return flight.cancel("the client gave up"),
             Either::Second(Ok(Ok(()))) => return,
             Either::Second(Ok(Err(fault))) => fault,
@@ -154,7 +159,13 @@ impl Flight {
         loop {
             if let Some(slot) = self.slot {
                 let server = Rc::clone(&self.server);
-                self.session = server.session(slot, &self.caller, stale.as_deref()).await?;
+                self.session = match server.open_session(slot, stale.as_deref()) {
+                    Some(session) => session,
+                    None => {
+                        let stale = stale.as_deref();
+                        Box::pin(server.session(slot, &self.caller, stale)).await?
+                    }
+                };
             }
             let problem = match self.attempt().await {
                 Ok(()) => return Ok(()),
@@ -174,7 +185,10 @@ impl Flight {
                 return Err(self.server.fault(problem));
             };
             let answer = outcome(body, &parts);
-            if answer.error == Some(HEADER_MISMATCH) && !has_relisted && self.relist().await {
+            if answer.error == Some(HEADER_MISMATCH)
+                && !has_relisted
+                && Box::pin(self.relist()).await
+            {
                 has_relisted = true;
                 continue;
             }
@@ -247,7 +261,7 @@ impl Flight {
             Answered::Accepted => Err(Problem::Invalid(
                 "it accepted the request without answering it".to_owned(),
             )),
-            Answered::Stream(stream) => self.follow(stream).await,
+            Answered::Stream(stream) => Box::pin(self.follow(stream)).await,
         }
     }
 
@@ -278,7 +292,7 @@ impl Flight {
         let mut resume = None;
         let mut failures = 0;
         loop {
-            let ended = match within(idle, stream.next()).await {
+            let ended = match within(idle, pin!(stream.next())).await {
                 Ok(Ok(Some(message))) => {
                     failures = 0;
                     match self.batch(&message).await? {
@@ -310,7 +324,7 @@ impl Flight {
                     return Err(ended);
                 }
                 sleep(wait.map_or(RESUME_WAIT, Duration::from_millis).min(idle)).await;
-                match self.resume(id).await {
+                match Box::pin(self.resume(id)).await {
                     Ok(stream) => break stream,
                     Err(Problem::Transport(_)) => {}
                     Err(_) => return Err(ended),
@@ -355,6 +369,7 @@ impl Flight {
             .map_err(|refused| Problem::Invalid(refused.error.to_string()))?;
         match parts.kind {
             Kind::Result | Kind::Error => {
+                self.check_id(&message, &parts)?;
                 self.respond(message, &parts).await;
                 return Ok(Next::Done);
             }
@@ -379,7 +394,28 @@ impl Flight {
         Ok(Next::More)
     }
 
-    /// Hands the answer over with the client's id: one post has one answer, whatever id it has.
+    /// Whether a response is to our request. An error may have no id: the server could not read
+    /// it.
+    fn check_id(&self, message: &[u8], parts: &Message) -> Result<(), Problem> {
+        let got = parts.id.of(message);
+        if parts.kind == Kind::Error && matches!(got, b"" | b"null") {
+            return Ok(());
+        }
+        let digits = self.number.map(|number| number.to_string());
+        let sent = match &digits {
+            Some(digits) => digits.as_bytes(),
+            None => self.call.parts.id.of(&self.call.message),
+        };
+        if rewrite::is_same_id(sent, got) {
+            return Ok(());
+        }
+        let got = String::from_utf8_lossy(got);
+        Err(Problem::Invalid(format!(
+            "its answer has the id {got}, which is not that of the request"
+        )))
+    }
+
+    /// Hands the answer over with the client's id.
     async fn respond(&self, message: Bytes, parts: &Message) {
         let mut outcome = outcome(message, parts);
         outcome.message = if parts.id.is_some() {

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub(crate) use answer::{Answered, Problem, Stream};
 pub(crate) use session::{SessionSlot, Sessions};
 
+use smallvec::SmallVec;
+
 use super::mirror;
 use super::shard::Shard;
 use crate::config::{McpServer, McpTimeouts};
@@ -155,7 +157,7 @@ impl HttpServer {
     /// Posts a message and waits for the head of the answer.
     pub(crate) async fn post(&self, post: Post<'_>, limits: Limits) -> Result<Exchange, Problem> {
         let mut encoded_name = Vec::new();
-        let mut headers: Vec<(&str, &[u8])> = Vec::with_capacity(8 + post.params.len());
+        let mut headers: SmallVec<[(&str, &[u8]); 8]> = SmallVec::new();
         headers.push(("Content-Type", b"application/json"));
         headers.push(("Accept", b"application/json, text/event-stream"));
         if let Some(revision) = post.revision {

@@ -153,6 +153,12 @@ impl Sessions {
 }
 
 impl HttpServer {
+    /// The session for a call if it is open and not the stale one.
+    pub(crate) fn open_session(&self, slot: SessionSlot, stale: Option<&str>) -> Option<SessionId> {
+        let open = self.sessions.open(slot)?;
+        (stale != Some(&*open)).then_some(open)
+    }
+
     /// The session for a call. `stale` is one that the server has just said not to know.
     pub(crate) async fn session(
         self: &Rc<Self>,
