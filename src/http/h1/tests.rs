@@ -122,6 +122,41 @@ fn requests_that_are_good() {
 }
 
 #[test]
+fn heads_of_real_clients() {
+    let heads = [
+        // curl
+        "GET /health HTTP/1.1\r\nHost: localhost:4444\r\nUser-Agent: curl/8.14.1\r\n\
+         Accept: */*\r\n\r\n",
+        // Node's fetch, as the TypeScript SDK uses it
+        "GET /mcp HTTP/1.1\r\nhost: 127.0.0.1:4444\r\nconnection: keep-alive\r\n\
+         mcp-protocol-version: 2025-11-25\r\naccept: text/event-stream\r\n\
+         accept-language: *\r\nsec-fetch-mode: cors\r\nuser-agent: node\r\n\
+         accept-encoding: gzip, deflate\r\n\r\n",
+        // Python's httpx
+        "DELETE /mcp HTTP/1.1\r\nHost: 127.0.0.1:4444\r\nAccept: application/json, \
+         text/event-stream\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
+         Connection: keep-alive\r\nUser-Agent: python-httpx/0.28.1\r\n\
+         mcp-session-id: 0123456789abcdef\r\n\r\n",
+        // a browser
+        "GET /docs?pretty HTTP/1.1\r\nHost: localhost:4444\r\nConnection: keep-alive\r\n\
+         sec-ch-ua: \"Chromium\";v=\"141\", \"Not?A_Brand\";v=\"8\"\r\nsec-ch-ua-mobile: ?0\r\n\
+         Upgrade-Insecure-Requests: 1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n\
+         Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\nCookie: a=b; c=\"d\"\r\n\
+         If-None-Match: W/\"x\"\r\n\r\n",
+        // ApacheBench, and a load balancer's probe
+        "GET / HTTP/1.0\r\nHost: localhost\r\nUser-Agent: ApacheBench/2.3\r\n\
+         Accept: */*\r\n\r\n",
+        "OPTIONS * HTTP/1.0\r\n\r\n",
+    ];
+    for head in heads {
+        let got = requests(head.as_bytes());
+        assert_eq!(got.len(), 1, "{head}");
+        let lines = head.matches("\r\n").count() - 2;
+        assert_eq!(got[0].headers.len(), lines, "{head}");
+    }
+}
+
+#[test]
 fn requests_that_are_refused() {
     for (input, error) in [
         (&b"GET / HTTP/1.1\r\nX: y\r\n\r\n"[..], Error::HostMissing),
@@ -562,6 +597,21 @@ fn the_last_exchange_says_so() {
     let (sent, text) = respond(&mut conn, &Response::new(200));
     assert!(!sent.persists && text.contains("\r\nConnection: close\r\n"));
     assert_eq!(conn.finish(), Next::Close);
+}
+
+#[test]
+fn a_waiting_connection_is_small() {
+    // Ten thousand idle ones should cost little even where a driver keeps the machine.
+    assert!(
+        size_of::<ServerConn>() <= 256,
+        "{}",
+        size_of::<ServerConn>()
+    );
+    assert!(
+        size_of::<ClientConn>() <= 256,
+        "{}",
+        size_of::<ClientConn>()
+    );
 }
 
 #[test]
