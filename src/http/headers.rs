@@ -106,8 +106,7 @@ impl HeaderList {
     }
 
     fn write(&mut self, known: Known, name: &[u8], value: &[u8]) {
-        let breaks = |text| memchr::memchr3(b'\r', b'\n', 0, text).is_some();
-        if name.is_empty() || breaks(name) || breaks(value) {
+        if name.is_empty() || breaks_message(name) || breaks_message(value) {
             return;
         }
         let (Ok(name_len), Ok(value_len), Ok(start)) = (
@@ -363,6 +362,12 @@ impl fmt::Debug for HeaderList {
         }
         map.finish()
     }
+}
+
+/// Whether the bytes hold a line break or NUL.
+#[inline]
+fn breaks_message(bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
 }
 
 /// Whether the bytes are a token (RFC 9110 §5.6.2): what methods and field names are made of.

@@ -152,6 +152,13 @@ impl RequestHead {
     /// be normalised: answer 400.
     pub fn set_target(&mut self, method: &str, target: &str) -> Option<Range<usize>> {
         let kind = Method::of(method.as_bytes());
+        if uri::is_plain_path(target.as_bytes()) && kind != Method::Connect {
+            self.start_line(kind, method, target);
+            self.path = Span::new(method.len(), &(0..target.len()));
+            self.query = Span::new(method.len() + target.len(), &(0..0));
+            self.routed = self.path;
+            return Some(0..0);
+        }
         let parts = uri::parse_target(kind, target)?;
         self.start_line(kind, method, target);
         let base = method.len();
@@ -173,6 +180,7 @@ impl RequestHead {
         Ok(())
     }
 
+    #[inline]
     fn start_line(&mut self, kind: Method, method: &str, target: &str) {
         self.method = kind;
         self.line.clear();

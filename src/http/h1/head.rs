@@ -169,12 +169,11 @@ impl<'a> Layout<'a> {
             return Err(Error::LineEnding);
         }
         let mut is_canonical = true;
-        let mut rest = fields.iter().peekable();
-        while let Some(field) = rest.next() {
+        let (mut rest, mut start) = (fields, first);
+        while let [field, later @ ..] = rest {
             let name = field.name.as_bytes();
-            let start = self.offset(name);
-            let next = rest
-                .peek()
+            let next = later
+                .first()
                 .map_or(self.end - 2, |f| self.offset(f.name.as_bytes()));
             self.check_line(
                 start,
@@ -193,6 +192,7 @@ impl<'a> Layout<'a> {
             if is_canonical {
                 list.add_wire_field(known, start - first, name.len(), field.value.len());
             }
+            (rest, start) = (later, next);
         }
         if is_canonical {
             list.add_wire_bytes(self.input.get(first..self.end - 2).unwrap_or_default());
@@ -206,11 +206,13 @@ impl<'a> Layout<'a> {
     }
 
     /// `httparse` takes a bare LF for a line end; nobody else should.
+    #[inline]
     fn check_line(&self, start: usize, next: usize, max: usize, long: Error) -> Result<(), Error> {
         if next - start > max {
             return Err(long);
         }
-        if self.input.get(next.saturating_sub(2)..next) != Some(b"\r\n") {
+        let line_end = self.input.get(..next).and_then(|lines| lines.last_chunk());
+        if line_end != Some(b"\r\n") {
             return Err(Error::LineEnding);
         }
         Ok(())
