@@ -317,8 +317,9 @@ impl Duplex {
             }
         };
         match outside {
-            // On a shared channel these carry no sign of the call they belong to.
-            Outside::Log(message) | Outside::Other(message) if state.only_client().is_some() => {
+            // On a shared channel these carry no sign of the call they belong to: with several
+            // clients calling, one might read of another's.
+            Outside::Log(message) | Outside::Other(message) if state.has_clients() => {
                 if let Some(party) = state.only_client() {
                     party.events.notify(message);
                 }
@@ -402,6 +403,12 @@ impl State {
                 "the client gave up",
             )));
         }
+    }
+
+    /// Whether any call under way is a client's.
+    fn has_clients(&self) -> bool {
+        let mut callers = self.mux.callers();
+        callers.any(|(_, party)| party.client.is_some())
     }
 
     /// The newest call, if all that are under way are of one client.

@@ -161,6 +161,7 @@ fn log_messages_reach_nobody_if_it_cannot_be_told_whose_they_are() {
     let two = bench.call(2, 2);
     bench.hear(log);
     assert!(one.try_recv().is_err() && two.try_recv().is_err());
+    assert!(bench.outside.borrow().is_empty());
     bench.hear(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
     assert_eq!(bench.outside.borrow().len(), 1);
 }
