@@ -2,15 +2,14 @@
 //! then epoll. Says which driver runs and why better ones do not.
 
 use core::future::Future;
-use core::pin::Pin;
-use core::task::{Context, Poll};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use io_uring::IoUring;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
+
+use crate::net::sys::Fence;
 
 /// Submission entries of a ring: what one turn of the loop may submit before it has to enter
 /// the kernel once more.
@@ -175,35 +174,18 @@ pub fn spawn<F>(future: F)
 where
     F: Future<Output = ()> + 'static,
 {
-    drop(monoio::spawn(async move {
-        // The panic hook has reported it; there is nobody to hand it to.
-        let _ = fence(future).await;
-    }));
+    // The panic hook has reported a panic; there is nobody to hand it to.
+    drop(monoio::spawn(fence(future)));
 }
 
-/// The future panicked; it was dropped where it stood.
+/// The future panicked; it must not be polled again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the task panicked")]
 pub struct Panicked;
 
 /// Runs a future behind a fence that turns a panic into a value.
-pub async fn fence<F: Future>(future: F) -> Result<F::Output, Panicked> {
-    let mut future = core::pin::pin!(future);
-    core::future::poll_fn(|cx| poll_fenced(future.as_mut(), cx)).await
-}
-
-/// Polls behind the fence. After `Err` the future must not be polled again.
-fn poll_fenced<F: Future>(
-    future: Pin<&mut F>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<F::Output, Panicked>> {
-    // A panicked future is dropped without another poll, so nobody sees a broken invariant of
-    // it; what it shared with others sits behind RefCells, whose guards unwinding released.
-    match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-        Err(_) => Poll::Ready(Err(Panicked)),
-    }
+pub const fn fence<F: Future>(future: F) -> Fence<F> {
+    Fence { future }
 }
 
 /// Waits. Timers have a grain of 1 ms and never fire early.

@@ -6,13 +6,19 @@
     reason = "the one place for system calls without a safe wrapper"
 )]
 
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitStatus};
 
 use socket2::SockRef;
+
+use crate::net::runtime::Panicked;
+use crate::net::timer::{Either, Elapsed};
 
 /// A descriptor number noted by its owner, for shutting it down from outside the task that
 /// waits on it. Made only by [`note`]; whoever holds one must drop it before the descriptor
@@ -220,5 +226,78 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
         Err(io::Error::last_os_error())
     } else {
         Ok(result)
+    }
+}
+
+// Futures that poll others where they lie. As an `async fn` each would keep room for what it is
+// given twice, as argument and as pinned local; in a connection's task that doubles at every
+// level. They are here because pinning a field takes `unsafe`.
+
+/// A fence around a future: turns a panic into a value. See [`fence`](super::runtime::fence).
+#[derive(Debug)]
+pub struct Fence<F> {
+    pub(super) future: F,
+}
+
+impl<F: Future> Future for Fence<F> {
+    type Output = Result<F::Output, Panicked>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: the field is structurally pinned: it is never moved out, the type has no Drop
+        // and is Unpin only if the field is.
+        let future = unsafe { self.map_unchecked_mut(|fence| &mut fence.future) };
+        // A panicked future is dropped without another poll, so nobody sees a broken invariant
+        // of it; what it shared sits behind RefCells, whose guards unwinding released.
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    }
+}
+
+/// The first of two futures. See [`race`](super::timer::race).
+#[derive(Debug)]
+pub struct Race<A, B> {
+    pub(super) first: A,
+    pub(super) second: B,
+}
+
+impl<A: Future, B: Future> Future for Race<A, B> {
+    type Output = Either<A::Output, B::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: both fields are structurally pinned: neither is moved out, the type has no
+        // Drop and is Unpin only if both are.
+        let (first, second) = unsafe {
+            let race = self.get_unchecked_mut();
+            (
+                Pin::new_unchecked(&mut race.first),
+                Pin::new_unchecked(&mut race.second),
+            )
+        };
+        if let Poll::Ready(output) = first.poll(cx) {
+            return Poll::Ready(Either::First(output));
+        }
+        second.poll(cx).map(Either::Second)
+    }
+}
+
+/// A future with a time limit. See [`within`](super::timer::within).
+#[derive(Debug)]
+pub struct Within<F, S> {
+    pub(super) race: Race<F, S>,
+}
+
+impl<F: Future, S: Future<Output = ()>> Future for Within<F, S> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: as for `Fence`.
+        let race = unsafe { self.map_unchecked_mut(|within| &mut within.race) };
+        race.poll(cx).map(|ended| match ended {
+            Either::First(output) => Ok(output),
+            Either::Second(()) => Err(Elapsed),
+        })
     }
 }

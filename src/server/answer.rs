@@ -64,7 +64,8 @@ pub(super) async fn send(
         (_, Body::Static(bytes)) => (bytes.len() as u64, whole(wire, bytes, now).await),
         (_, Body::Full(bytes)) => (bytes.len() as u64, whole(wire, &bytes, now).await),
         (kind, Body::Stream(frames)) => {
-            let streamed = stream(wire, content, frames, kind).await;
+            // Boxed, like all that is not a small response: see `connection`.
+            let streamed = Box::pin(stream(wire, content, frames, kind)).await;
             *now = time.now();
             streamed
         }
@@ -86,7 +87,7 @@ async fn whole(wire: &mut Wire<'_>, bytes: &[u8], now: &mut Now) -> Result<(), C
     }
     let socket = wire.reader.socket();
     let parts = [wire.output.as_slice(), bytes];
-    let result = send_parts(wire.server, wire.place, socket, &parts).await;
+    let result = Box::pin(send_parts(wire.server, wire.place, socket, &parts)).await;
     wire.output.clear();
     *now = wire.server.time.now();
     result
@@ -208,7 +209,7 @@ pub(super) async fn flush(
     server.recorder.add(Counter::SentBytes, sent as u64);
     if sent < output.len() {
         let rest = output.get(sent..).unwrap_or_default();
-        send_parts(server, place, socket, &[rest]).await?;
+        Box::pin(send_parts(server, place, socket, &[rest])).await?;
     }
     output.clear();
     Ok(())

@@ -12,7 +12,7 @@
 
 use core::fmt::Display;
 use core::future::{Future, poll_fn};
-use core::pin::pin;
+use core::pin::{Pin, pin};
 use core::task::Poll;
 use std::io;
 use std::rc::Rc;
@@ -97,12 +97,13 @@ impl Connection {
                 Ok(Event::Body { .. } | Event::End { .. }) => return Err(Close::Now),
                 Err(error) => {
                     lent.head.clear();
-                    return self.refuse(lent, error.status(), &error, *now).await;
+                    // Boxed, like all that is rare: the task of an idle connection stays small.
+                    return Box::pin(self.refuse(lent, error.status(), &error, *now)).await;
                 }
             }
             self.flush(&mut lent.output).await?;
             if received == Received::End {
-                return self.end_of_input(lent, *now).await;
+                return Box::pin(self.end_of_input(lent, *now)).await;
             }
             if lent.input.is_empty() && lent.codec.is_idle() {
                 return Ok(());
@@ -161,7 +162,7 @@ impl Connection {
         if kind != BodyKind::None
             && let Err(error) = lent.codec.limit_body(settings.max_body_size)
         {
-            return self.refuse(lent, error.status(), &error, *now).await;
+            return Box::pin(self.refuse(lent, error.status(), &error, *now)).await;
         }
         let Lent {
             codec,
@@ -180,8 +181,10 @@ impl Connection {
             output,
         };
         let (mut content, body) = Content::open(&mut wire, kind, expects_continue);
-        let handling = exchange::answer(&server, found, head, (body, *now), response);
-        let handled = handle(handling, &mut content, &mut wire).await;
+        let handled = {
+            let handling = exchange::answer(&server, found, head, (body, *now), response);
+            handle(pin!(handling), &mut content, &mut wire).await
+        };
         *now = server.time.now();
         let mut sending = Sending::unwanted();
         if handled != Handled::Unwanted {
@@ -218,7 +221,7 @@ impl Connection {
             }
             Next::Drain => {
                 self.flush(&mut lent.output).await?;
-                self.discard(lent).await
+                Box::pin(self.discard(lent)).await
             }
         }
     }
@@ -300,7 +303,7 @@ impl Connection {
 
 /// Runs a handler, and beside it the reading of its request's content.
 async fn handle(
-    handling: impl Future<Output = bool>,
+    mut handling: Pin<&mut impl Future<Output = bool>>,
     content: &mut Content,
     wire: &mut Wire<'_>,
 ) -> Handled {
@@ -311,7 +314,6 @@ async fn handle(
             Handled::Panicked
         }
     };
-    let mut handling = pin!(handling);
     let first = poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await;
     if let Poll::Ready(is_well) = first {
         return handled(is_well);
