@@ -9,8 +9,8 @@
     reason = "tests fail by panicking"
 )]
 
-mod by_hand;
 mod fake;
 mod http;
+mod shards;
 mod stdio;
 mod world;

@@ -43,10 +43,42 @@ pub(crate) fn world<F: Future<Output = ()>>(
     servers: Vec<McpServer>,
     test: impl FnOnce(Rc<World>) -> F,
 ) {
+    let wires = Wires::connect(1).pop().unwrap();
+    let (peers, mailbox) = Peers::connect(1).pop().unwrap();
+    let spawner = Spawner::start(None).unwrap();
+    shard((wires, peers, mailbox, spawner), servers, test);
+}
+
+/// What one of several shards is started with.
+pub(crate) type Ends = (Wires, Peers, async_channel::Receiver<PeerMessage>, Spawner);
+
+/// As many shards as tests are given, each on its thread.
+pub(crate) fn shards(tests: Vec<Box<dyn FnOnce(Ends) + Send>>) {
+    let count = u16::try_from(tests.len()).unwrap();
+    let spawner = Spawner::start(None).unwrap();
+    let ends = Wires::connect(count).into_iter().zip(Peers::connect(count));
+    let threads: Vec<_> = ends
+        .zip(tests)
+        .map(|((wires, (peers, mailbox)), test)| {
+            let ends = (wires, peers, mailbox, spawner.clone());
+            std::thread::spawn(move || test(ends))
+        })
+        .collect();
+    for thread in threads {
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// One shard.
+pub(crate) fn shard<F: Future<Output = ()>>(
+    (wires, peers, mailbox, spawner): Ends,
+    servers: Vec<McpServer>,
+    test: impl FnOnce(Rc<World>) -> F,
+) {
     let mut runtime = Runtime::build(None).unwrap();
     runtime.block_on(async {
-        let wires = Wires::connect(1).pop().unwrap();
-        let (peers, mailbox) = Peers::connect(1).pop().unwrap();
         let (log, _writer) = match std::env::var_os("UPSTREAM_LOG") {
             Some(_) => {
                 let (log, writer) =
@@ -60,7 +92,6 @@ pub(crate) fn world<F: Future<Output = ()>>(
             resolver: Resolver::start().unwrap(),
             buffers: Buffers::new(),
         };
-        let spawner = Spawner::start(None).unwrap();
         let max = std::env::var_os("UPSTREAM_BIG").map_or(MESSAGE_MAX, |_| 64 << 20);
         let shard = Shard::new(wires, peers, log, spawner, parts, max);
         let servers = Servers::start(shard, &servers);

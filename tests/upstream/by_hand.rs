@@ -1,1 +1,0 @@
-//! Tries with real servers, by hand: `UPSTREAM_TARGET='{"command": …}'` or a URL.
