@@ -730,3 +730,40 @@ fn a_redirect_within_the_origin_is_followed_and_remembered() {
         assert_eq!(seen.iter().filter(|seen| seen.target == "/mcp").count(), 1);
     });
 }
+
+#[test]
+fn a_clients_session_is_listened_to_for_log_messages() {
+    static SESSIONS: AtomicUsize = AtomicUsize::new(0);
+    let fake = Fake::http(|seen, stream| {
+        if seen.method == "GET" && seen.header("mcp-session-id") == Some("s1") {
+            begin_events(stream);
+            chunk(
+                stream,
+                "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\
+                 \"params\":{\"level\":\"info\",\"data\":\"aside\"}}\n\n",
+            );
+            std::thread::sleep(Duration::from_secs(20));
+            return Keep::Close;
+        }
+        if seen.rpc() == "initialize" {
+            let session = SESSIONS.fetch_add(1, SeqCst);
+            return respond(
+                stream,
+                200,
+                &format!("Content-Type: application/json\r\nMcp-Session-Id: s{session}\r\n"),
+                &result(
+                    &seen.id(),
+                    r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{},"logging":{}}}"#,
+                ),
+            );
+        }
+        legacy_basics(seen, stream, "").unwrap_or_else(|| json(stream, &result(&seen.id(), "{}")))
+    });
+    world(vec![fake.server("web")], |world| async move {
+        world.ready(0).await;
+        world.tool(0, &legacy(7), "1", "echo").await.text();
+        let (session, message) = world.logged().await;
+        assert_eq!(session, Some(7));
+        assert!(message.contains("aside"));
+    });
+}

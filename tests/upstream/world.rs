@@ -36,6 +36,7 @@ pub(crate) struct World {
     mailbox: async_channel::Receiver<PeerMessage>,
     states: RefCell<HashMap<u16, Arc<ServerState>>>,
     pub(crate) updates: RefCell<Vec<String>>,
+    logs: RefCell<Vec<(Option<u128>, String)>>,
 }
 
 /// Runs a test with these servers; it may not take longer than 30 s.
@@ -101,6 +102,7 @@ pub(crate) fn shard<F: Future<Output = ()>>(
             mailbox,
             states: RefCell::default(),
             updates: RefCell::default(),
+            logs: RefCell::default(),
         });
         let served = Rc::clone(&world.servers);
         ringway::net::spawn(async move { served.serve().await });
@@ -118,6 +120,13 @@ impl World {
         match message {
             Ok(Ok(PeerMessage::Server(ServerEvent::Changed(state)))) => {
                 self.states.borrow_mut().insert(state.id.0, state);
+            }
+            Ok(Ok(PeerMessage::Server(ServerEvent::Logged {
+                session, message, ..
+            }))) => {
+                let text = String::from_utf8(message.to_vec()).unwrap();
+                let session = session.map(|session| session.0);
+                self.logs.borrow_mut().push((session, text));
             }
             Ok(Ok(PeerMessage::Server(ServerEvent::ResourceUpdated { uri, .. }))) => {
                 self.updates.borrow_mut().push(uri.into());
@@ -166,6 +175,17 @@ impl World {
             self.hear(Duration::from_millis(100)).await;
         }
         panic!("no update");
+    }
+
+    /// Waits for a log message outside any call.
+    pub(crate) async fn logged(&self) -> (Option<u128>, String) {
+        for _ in 0..100 {
+            if let Some(log) = self.logs.borrow_mut().pop() {
+                return log;
+            }
+            self.hear(Duration::from_millis(100)).await;
+        }
+        panic!("no log message");
     }
 
     pub(crate) fn watch(&self, server: u16, uri: &str, watching: bool) {

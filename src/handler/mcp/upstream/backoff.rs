@@ -7,6 +7,9 @@ const FIRST: Duration = Duration::from_millis(250);
 /// The longest wait: a server that comes back is found within half a minute.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// A server that was well this long starts with the first wait again.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+
 /// The waits of one server.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
@@ -33,8 +36,15 @@ impl Backoff {
     }
 
     /// The server answered; the next failure starts from the first wait again.
-    pub(crate) fn reset(&mut self) {
+    fn reset(&mut self) {
         self.failures = 0;
+    }
+
+    /// The server was well for that long; a short while is no reason to start over.
+    pub(crate) fn reset_after(&mut self, lasted: Duration) {
+        if lasted >= HEALTHY_AFTER {
+            self.reset();
+        }
     }
 
     /// A number in `0.0..1.0` (splitmix64; spreading attempts needs no better).
@@ -60,7 +70,9 @@ mod tests {
             assert!(wait >= step / 2 && wait <= step, "{wait:?} for {step:?}");
             step = (step * 2).min(LONGEST);
         }
-        backoff.reset();
+        backoff.reset_after(Duration::from_secs(1));
+        assert!(backoff.next() > FIRST);
+        backoff.reset_after(HEALTHY_AFTER);
         assert!(backoff.next() <= FIRST);
     }
 

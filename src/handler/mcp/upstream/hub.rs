@@ -11,13 +11,16 @@ use bytes::Bytes;
 
 use super::duplex::{Duplex, Signal, wait};
 use super::http::HttpServer;
+use super::mux::Outside;
 use super::probe::{self, Introduction, Verdict};
 use super::shard::Shard;
 use super::wire::{Caller, Heard, SentCall, Ticket};
 use super::{requests, sse, stdio};
 use crate::base::clock;
 use crate::config::{Isolate, McpServer};
-use crate::handler::mcp::link::{ClientCapabilities, Fault, LogLevel, SessionKey};
+use crate::handler::mcp::link::{
+    ClientCapabilities, Fault, LogLevel, ServerEvent, ServerId, SessionKey,
+};
 use crate::mcp::revision::{Era, Revision};
 use crate::net::timer::{Either, race, within};
 use crate::net::{sleep, spawn};
@@ -42,6 +45,7 @@ pub(crate) const EVERYTHING: ClientCapabilities = ClientCapabilities {
 
 /// The channels of one server.
 pub(crate) struct Hub {
+    id: ServerId,
     shard: Rc<Shard>,
     config: Arc<McpServer>,
     /// Set for HTTP+SSE; a child otherwise.
@@ -98,11 +102,13 @@ pub(crate) struct Connected {
 
 impl Hub {
     pub(crate) fn new(
+        id: ServerId,
         shard: Rc<Shard>,
         config: Arc<McpServer>,
         http: Option<Rc<HttpServer>>,
     ) -> Self {
         Self {
+            id,
             shard,
             config,
             http,
@@ -186,8 +192,20 @@ impl Hub {
             Key::Era(_) => (EVERYTHING, Bytes::new()),
             Key::Session(_) => (caller.capabilities, caller.info),
         };
+        let (shard, id) = (Rc::clone(&self.shard), self.id);
+        let session = caller.session.filter(|_| matches!(key, Key::Session(_)));
+        let signals = move |signal| {
+            if let Signal::Outside(Outside::Log(message)) = signal {
+                shard.tell_all(&ServerEvent::Logged {
+                    server: id,
+                    session,
+                    message,
+                });
+            }
+        };
+        let want = Want::Era(caller.era);
         let connected = self
-            .connect(Want::Era(caller.era), capabilities, &info, Box::new(|_| {}))
+            .connect(want, capabilities, &info, Box::new(signals))
             .await;
         if let (Ok(connected), Some(level)) = (&connected, caller.log_level) {
             set_level(&connected.duplex, level);

@@ -9,10 +9,12 @@ use bytes::Bytes;
 
 use super::backoff::Backoff;
 use super::http::{Answered, HttpServer, Post, Problem, Stream};
+use super::mux::{self, Outside};
 use super::owner::Owner;
 use super::way::Way;
-use super::{mux, requests, rewrite};
+use super::{requests, rewrite};
 use crate::base::channel::Receiver;
+use crate::base::clock;
 use crate::mcp::method::Method;
 use crate::mcp::revision::Revision;
 use crate::mcp::scan::{Kind, Message};
@@ -22,9 +24,6 @@ use crate::upstream::Limits;
 
 /// Such a stream may be silent for as long as nothing changes.
 const SILENCE_MAX: Duration = Duration::from_secs(24 * 3600);
-/// How often it is looked whether other resources are watched now.
-const WATCH_INTERVAL: Duration = Duration::from_millis(200);
-
 impl Owner {
     /// Listens until the other end of `listening` goes away.
     pub(crate) async fn listen(self: Rc<Self>, way: Way, mut listening: Receiver<()>) {
@@ -43,42 +42,12 @@ impl Owner {
     }
 
     async fn listen_legacy(&self, server: &HttpServer, session: &str, revision: Revision) {
-        let mut backoff = Backoff::new(u64::from(self.id.0));
-        let id = Some(session).filter(|session| !session.is_empty());
-        let mut resume: Option<(String, Option<u64>)> = None;
-        loop {
-            let last = resume.as_ref().map(|(id, _)| id.as_str());
-            let opened = match server.get(id, revision, last, silent(server)).await {
-                Ok(exchange) => server.answered(exchange).await,
-                Err(problem) => Err(problem),
-            };
-            let mut wait = None;
-            match opened {
-                Ok(Answered::Stream(mut stream)) => {
-                    if last.is_none() {
-                        // What was said before it was open is lost; of a server that has just
-                        // been met, often that it now offers more.
-                        self.all_changed();
-                    }
-                    backoff.reset();
-                    while let Ok(Some(message)) = stream.next().await {
-                        self.heard(server, session, revision, message).await;
-                    }
-                    resume = stream.resume_point();
-                    wait = resume.as_ref().and_then(|(_, wait)| *wait);
-                }
-                // No such stream (405), or one that is not to be had: changes are not told then.
-                Ok(_) | Err(Problem::Invalid(_) | Problem::Redirect { .. }) => return,
-                Err(problem @ Problem::Status { .. }) => {
-                    if id.is_some() && problem.is_session_lost() {
-                        self.check_soon();
-                    }
-                    return;
-                }
-                Err(Problem::Transport(_)) => resume = None,
-            }
-            sleep(wait.map_or_else(|| backoff.next(), Duration::from_millis)).await;
-        }
+        let said = |said| match said {
+            Said::Outside(outside) => self.outside(outside),
+            Said::Gap => self.all_changed(),
+            Said::Lost => self.check_soon(),
+        };
+        listen_legacy(server, session, revision, said).await;
     }
 
     async fn listen_modern(&self, server: &HttpServer) {
@@ -95,11 +64,12 @@ impl Owner {
                 Err(_) => return,
             };
             self.all_changed();
-            backoff.reset();
+            let began = clock::mono();
             let ended = self.follow_modern(server, &mut stream, uris).await;
             if ended.is_err() {
                 return;
             }
+            backoff.reset_after(clock::mono().duration_since(began));
             sleep(backoff.next()).await;
         }
     }
@@ -114,12 +84,14 @@ impl Owner {
         loop {
             let changed = async {
                 while self.watched() == uris {
-                    sleep(WATCH_INTERVAL).await;
+                    self.watch_changed().await;
                 }
             };
             match race(stream.next(), changed).await {
                 Either::First(Ok(Some(message))) => {
-                    self.heard(server, "", Revision::LATEST, message).await;
+                    if let Some(outside) = heard(server, "", Revision::LATEST, message).await {
+                        self.outside(outside);
+                    }
                 }
                 Either::First(Ok(None) | Err(_)) => return Ok(()),
                 Either::Second(()) => {
@@ -130,28 +102,88 @@ impl Owner {
             }
         }
     }
+}
 
-    async fn heard(&self, server: &HttpServer, session: &str, revision: Revision, message: Bytes) {
-        let Ok(parts) = Message::scan(&message) else {
-            return;
+/// What came of listening to a legacy session.
+pub(crate) enum Said {
+    /// The server said something.
+    Outside(Outside),
+    /// The stream has just been opened; what was said before is lost.
+    Gap,
+    /// The server does not know the session any more.
+    Lost,
+}
+
+/// Listens to a legacy session's GET stream, opening it again whenever it ends. Returns if the
+/// server has no such stream.
+pub(crate) async fn listen_legacy(
+    server: &HttpServer,
+    session: &str,
+    revision: Revision,
+    said: impl Fn(Said),
+) {
+    let mut backoff = Backoff::new(u64::from(server.id.0));
+    let id = Some(session).filter(|session| !session.is_empty());
+    let mut resume: Option<(String, Option<u64>)> = None;
+    loop {
+        let began = clock::mono();
+        let last = resume.as_ref().map(|(id, _)| id.as_str());
+        let opened = match server.get(id, revision, last, silent(server)).await {
+            Ok(exchange) => server.answered(exchange).await,
+            Err(problem) => Err(problem),
         };
-        match parts.kind {
-            Kind::Notification => {
-                if let Some(outside) = mux::outside(message, &parts) {
-                    self.outside(outside);
+        let mut wait = None;
+        match opened {
+            Ok(Answered::Stream(mut stream)) => {
+                if last.is_none() {
+                    // Of a server that has just been met, what was lost is often that it now
+                    // offers more.
+                    said(Said::Gap);
                 }
+                while let Ok(Some(message)) = stream.next().await {
+                    if let Some(outside) = heard(server, session, revision, message).await {
+                        said(Said::Outside(outside));
+                    }
+                }
+                resume = stream.resume_point();
+                wait = resume.as_ref().and_then(|(_, wait)| *wait);
             }
-            Kind::Request => {
-                let id = rewrite::slice(&message, parts.id);
-                let answer = match parts.method {
-                    Some(Method::Ping) => requests::pong(&id),
-                    // The gateway's own session has no client behind it.
-                    _ => requests::refusal(&id, -32601, "no client is behind this session"),
-                };
-                server.post_aside(&answer, session, revision).await;
+            // No such stream (405), or one that is not to be had: changes are not told then.
+            Ok(_) | Err(Problem::Invalid(_) | Problem::Redirect { .. }) => return,
+            Err(problem @ Problem::Status { .. }) => {
+                if id.is_some() && problem.is_session_lost() {
+                    said(Said::Lost);
+                }
+                return;
             }
-            Kind::Result | Kind::Error => {}
+            Err(Problem::Transport(_)) => resume = None,
         }
+        backoff.reset_after(clock::mono().duration_since(began));
+        sleep(wait.map_or_else(|| backoff.next(), Duration::from_millis)).await;
+    }
+}
+
+/// Reads one message of such a stream; requests are answered here.
+async fn heard(
+    server: &HttpServer,
+    session: &str,
+    revision: Revision,
+    message: Bytes,
+) -> Option<Outside> {
+    let parts = Message::scan(&message).ok()?;
+    match parts.kind {
+        Kind::Notification => mux::outside(message, &parts),
+        Kind::Request => {
+            let id = rewrite::slice(&message, parts.id);
+            let answer = match parts.method {
+                Some(Method::Ping) => requests::pong(&id),
+                // Requests go to a client over the stream of one of its calls.
+                _ => requests::refusal(&id, -32601, "no client waits on this stream"),
+            };
+            server.post_aside(&answer, session, revision).await;
+            None
+        }
+        Kind::Result | Kind::Error => None,
     }
 }
 

@@ -7,6 +7,8 @@
 //!      '---back-off-----'        (a lost session starts over at once, without Down)
 //! ```
 
+use core::future::poll_fn;
+use core::task::{Poll, Waker};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -38,9 +40,6 @@ use crate::net::{sleep, spawn};
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// Changes that come in a burst are fetched once.
 const RELIST_DELAY: Duration = Duration::from_millis(50);
-/// A server that ran this long starts with the first back-off again.
-const HEALTHY_AFTER: Duration = Duration::from_secs(10);
-
 /// One server and what is known of it.
 pub(crate) struct Owner {
     pub(crate) id: ServerId,
@@ -56,6 +55,8 @@ pub(crate) struct Owner {
     watched: RefCell<BTreeMap<Box<str>, BTreeSet<u16>>>,
     /// The resources the server has been asked about.
     subscribed: RefCell<BTreeSet<Box<str>>>,
+    /// Who waits for other resources to be watched.
+    watch_waker: Cell<Option<Waker>>,
     /// The request that listens, over a modern channel.
     listen_number: Cell<Option<u64>>,
     /// Something needs a look.
@@ -116,6 +117,7 @@ impl Owner {
         let owner = Rc::new(Self {
             id,
             hub: Rc::new(Hub::new(
+                id,
                 Rc::clone(&shard),
                 Arc::clone(&config),
                 http.clone(),
@@ -128,6 +130,7 @@ impl Owner {
             stale: Cell::default(),
             watched: RefCell::default(),
             subscribed: RefCell::default(),
+            watch_waker: Cell::default(),
             listen_number: Cell::new(None),
             bell,
             needs_check: Cell::new(false),
@@ -157,9 +160,7 @@ impl Owner {
             };
             self.restarts.set(self.restarts.get() + 1);
             let lasted = clock::mono().duration_since(began);
-            if lasted > HEALTHY_AFTER {
-                backoff.reset();
-            }
+            backoff.reset_after(lasted);
             let reason = match lost {
                 Lost::Session if lasted > Duration::from_secs(1) => continue,
                 Lost::Session => "it forgets its sessions at once".to_owned(),
@@ -240,6 +241,22 @@ impl Owner {
         }
         drop(watched);
         self.ring();
+        if let Some(waker) = self.watch_waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Resolves when other resources may be watched than before. For one waiter.
+    pub(crate) async fn watch_changed(&self) {
+        let mut is_first = true;
+        poll_fn(|cx| {
+            if core::mem::take(&mut is_first) {
+                self.watch_waker.set(Some(cx.waker().clone()));
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// The resources that somebody watches.

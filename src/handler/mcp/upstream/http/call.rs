@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::session::SessionId;
 use super::{Answered, HttpServer, Post, Problem, SessionSlot, Stream};
 use crate::base::channel::{Sender, bounded};
-use crate::handler::mcp::link::{Answer, Call, Event, Fault, ServerEvent};
+use crate::handler::mcp::link::{Answer, Call, Event, Fault, ServerEvent, SessionKey};
 use crate::handler::mcp::upstream::mux::{self, Outside};
 use crate::handler::mcp::upstream::outcome::outcome;
 use crate::handler::mcp::upstream::requests;
@@ -56,24 +56,13 @@ enum Next {
     Done,
 }
 
-/// Counts a call while it is under way.
-struct Place(Rc<HttpServer>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get() - 1);
-    }
-}
-
 impl HttpServer {
     /// Makes a call; what comes of it goes to `out`, whose other end cancels by going away.
     pub(crate) async fn call(self: Rc<Self>, call: Call, route: Arc<Route>, out: Sender<Event>) {
         let total = self.config.timeouts.total;
-        let Some(_place) = self.enter() else {
-            let reason = format!(
-                "{} calls are under way (max_in_flight)",
-                self.in_flight.get()
-            );
+        let Some(_place) = self.in_flight.enter() else {
+            let max = self.config.max_in_flight;
+            let reason = format!("its share of {max} calls is under way (max_in_flight)");
             let server = Arc::clone(&self.config.name);
             let _ = out.try_send(Event::Failed(Fault::Overloaded { server, reason }));
             return;
@@ -96,15 +85,6 @@ impl HttpServer {
             }
         };
         let _ = out.send(Event::Failed(fault)).await;
-    }
-
-    fn enter(self: &Rc<Self>) -> Option<Place> {
-        let count = self.in_flight.get();
-        if count >= self.in_flight_max {
-            return None;
-        }
-        self.in_flight.set(count + 1);
-        Some(Place(Rc::clone(self)))
     }
 
     /// Posts a message that is no request within a session; failures are only logged.
@@ -387,7 +367,7 @@ impl Flight {
                 Some(Outside::Log(message) | Outside::Other(message)) => {
                     let _ = self.out.send(Event::Notification(message)).await;
                 }
-                Some(outside) => self.server.outside(outside),
+                Some(outside) => self.server.outside(outside, None),
                 None => {}
             },
         }
@@ -474,7 +454,7 @@ impl Flight {
 
 impl HttpServer {
     /// Passes on what a server says outside any call.
-    pub(crate) fn outside(&self, outside: Outside) {
+    pub(crate) fn outside(&self, outside: Outside, session: Option<SessionKey>) {
         match outside {
             Outside::ListChanged(method) => {
                 let note = Note::ListChanged(self.id, method);
@@ -487,7 +467,12 @@ impl HttpServer {
                     message,
                 });
             }
-            Outside::Log(_) | Outside::Other(_) => {}
+            Outside::Log(message) => self.shard.tell_all(&ServerEvent::Logged {
+                server: self.id,
+                session,
+                message,
+            }),
+            Outside::Other(_) => {}
         }
     }
 }

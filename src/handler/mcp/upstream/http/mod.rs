@@ -26,6 +26,45 @@ use crate::upstream::{Client, Endpoint, Exchange, Limits, Request, UrlError};
 /// Redirects followed for one request: `/mcp` to `/mcp/` and perhaps one more.
 const REDIRECTS_MAX: usize = 3;
 
+/// Client sessions listened to per shard and server; each holds a connection.
+const LISTENERS_MAX: usize = 256;
+
+/// A bounded number of places.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    taken: Rc<Cell<usize>>,
+    max: usize,
+}
+
+/// A place that is taken until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Rc<Cell<usize>>);
+
+impl Places {
+    fn new(max: usize) -> Self {
+        Self {
+            taken: Rc::default(),
+            max,
+        }
+    }
+
+    /// Takes a place if one is free.
+    fn enter(&self) -> Option<Place> {
+        let taken = self.taken.get();
+        if taken >= self.max {
+            return None;
+        }
+        self.taken.set(taken + 1);
+        Some(Place(Rc::clone(&self.taken)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
 /// Connections, sessions and bounds towards one server.
 pub(crate) struct HttpServer {
     pub(crate) id: ServerId,
@@ -36,9 +75,10 @@ pub(crate) struct HttpServer {
     /// Where the server said it really is, within the same origin.
     endpoint: RefCell<Rc<Endpoint>>,
     message_bytes_max: usize,
-    /// Calls of clients under way on this shard, and how many may be.
-    in_flight: Cell<usize>,
-    in_flight_max: usize,
+    /// Calls of clients under way on this shard.
+    in_flight: Places,
+    /// Client sessions that are listened to.
+    listeners: Places,
     /// The last number given to a request.
     number: Cell<u64>,
     number_step: u64,
@@ -138,8 +178,8 @@ impl HttpServer {
             endpoint: RefCell::new(Rc::new(endpoint)),
             sessions: Sessions::default(),
             message_bytes_max: shard.message_bytes_max,
-            in_flight: Cell::new(0),
-            in_flight_max: config.max_in_flight.div_ceil(usize::from(shards)),
+            in_flight: Places::new(config.max_in_flight.div_ceil(usize::from(shards))),
+            listeners: Places::new(LISTENERS_MAX),
             // Numbers of different shards never meet.
             number: Cell::new(u64::from(shards) + u64::from(own)),
             number_step: u64::from(shards),

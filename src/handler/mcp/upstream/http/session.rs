@@ -3,6 +3,7 @@
 //! remembered by the others; `isolate = "shared"` makes one per shard and set of client
 //! capabilities instead.
 
+use core::pin::pin;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -13,13 +14,17 @@ use bytes::Bytes;
 
 use super::answer::session_id;
 use super::{Answered, HttpServer, Post, Problem};
+use crate::base::channel;
 use crate::config::Isolate;
 use crate::handler::mcp::link::{Client, ClientCapabilities, Fault, LogLevel, SessionKey};
+use crate::handler::mcp::upstream::json;
+use crate::handler::mcp::upstream::listen::{Said, listen_legacy};
 use crate::handler::mcp::upstream::probe::{self, Introduction};
 use crate::handler::mcp::upstream::requests;
 use crate::handler::mcp::upstream::wire::{Caller, Note};
 use crate::mcp::revision::Revision;
 use crate::net::spawn;
+use crate::net::timer::race;
 
 /// Sessions kept per shard and server; the least recently used are ended beyond it.
 const SESSIONS_MAX: usize = 4096;
@@ -50,8 +55,14 @@ pub(crate) type SessionReply = Sender<Result<SessionId, Fault>>;
 enum Entry {
     /// Being made; who waits for it.
     Opening(Vec<SessionReply>),
-    /// In use; when it was used last.
-    Open(SessionId, u64),
+    /// In use.
+    Open {
+        id: SessionId,
+        /// When it was used last.
+        used: u64,
+        /// Dropped to stop listening to it.
+        _listening: Option<channel::Sender<()>>,
+    },
 }
 
 /// A session that has just been initialized.
@@ -66,7 +77,7 @@ impl Sessions {
     /// The session of a slot if it is open.
     fn open(&self, slot: SessionSlot) -> Option<SessionId> {
         let mut slots = self.slots.borrow_mut();
-        let Some(Entry::Open(id, used)) = slots.get_mut(&slot) else {
+        let Some(Entry::Open { id, used, .. }) = slots.get_mut(&slot) else {
             return None;
         };
         self.uses.set(self.uses.get() + 1);
@@ -77,7 +88,7 @@ impl Sessions {
     /// Forgets a session that the server no longer knows.
     fn forget(&self, slot: SessionSlot, stale: &str) {
         let mut slots = self.slots.borrow_mut();
-        if matches!(slots.get(&slot), Some(Entry::Open(id, _)) if **id == *stale) {
+        if matches!(slots.get(&slot), Some(Entry::Open { id, .. }) if **id == *stale) {
             slots.remove(&slot);
         }
     }
@@ -98,12 +109,22 @@ impl Sessions {
     }
 
     /// Settles a slot and tells who waits. Returns a session that had to make room.
-    fn settle(&self, slot: SessionSlot, made: Result<SessionId, Fault>) -> Option<SessionId> {
+    fn settle(
+        &self,
+        slot: SessionSlot,
+        made: Result<SessionId, Fault>,
+        listening: Option<channel::Sender<()>>,
+    ) -> Option<SessionId> {
         let mut slots = self.slots.borrow_mut();
         let entry = slots.remove(&slot);
         if let Ok(id) = &made {
             self.uses.set(self.uses.get() + 1);
-            slots.insert(slot, Entry::Open(Arc::clone(id), self.uses.get()));
+            let open = Entry::Open {
+                id: Arc::clone(id),
+                used: self.uses.get(),
+                _listening: listening,
+            };
+            slots.insert(slot, open);
         }
         if let Some(Entry::Opening(waiting)) = entry {
             for reply in waiting {
@@ -116,13 +137,13 @@ impl Sessions {
         let oldest = slots
             .iter()
             .filter_map(|(slot, entry)| match entry {
-                Entry::Open(_, used) => Some((*used, *slot)),
+                Entry::Open { used, .. } => Some((*used, *slot)),
                 Entry::Opening(_) => None,
             })
             .min_by_key(|(used, _)| *used)
             .map(|(_, slot)| slot)?;
         match slots.remove(&oldest) {
-            Some(Entry::Open(id, _)) => Some(id),
+            Some(Entry::Open { id, .. }) => Some(id),
             _ => None,
         }
     }
@@ -130,11 +151,11 @@ impl Sessions {
     /// Takes a session out of its slot.
     fn take(&self, slot: SessionSlot) -> Option<SessionId> {
         let mut slots = self.slots.borrow_mut();
-        if !matches!(slots.get(&slot), Some(Entry::Open(..))) {
+        if !matches!(slots.get(&slot), Some(Entry::Open { .. })) {
             return None;
         }
         match slots.remove(&slot) {
-            Some(Entry::Open(id, _)) => Some(id),
+            Some(Entry::Open { id, .. }) => Some(id),
             _ => None,
         }
     }
@@ -145,7 +166,7 @@ impl Sessions {
             .borrow_mut()
             .drain()
             .filter_map(|(_, entry)| match entry {
-                Entry::Open(id, _) => Some(id),
+                Entry::Open { id, .. } => Some(id),
                 Entry::Opening(_) => None,
             })
             .collect()
@@ -189,13 +210,13 @@ impl HttpServer {
                 reply,
             };
             if !self.shard.wires.tell(home, note) {
-                self.sessions.settle(slot, Err(self.gone()));
+                self.sessions.settle(slot, Err(self.gone()), None);
             } else {
                 let server = Rc::clone(self);
                 spawn(async move {
                     let made = made.recv().await.unwrap_or_else(|_| Err(server.gone()));
                     // A session that makes room here is still its home's to end.
-                    server.sessions.settle(slot, made);
+                    server.sessions.settle(slot, made, None);
                 });
             }
         }
@@ -234,20 +255,50 @@ impl HttpServer {
         let server = Rc::clone(self);
         spawn(async move {
             let made = server.open(caller.capabilities, &caller.info).await;
+            let mut listening = None;
             let made = match made {
                 Ok(opened) => {
                     let session = opened.session.clone().unwrap_or_default();
                     if let Some(level) = caller.log_level {
                         server.set_level(&session, opened.revision, level).await;
                     }
+                    listening = server.listen_for(slot, &opened);
                     Ok(session)
                 }
                 Err(problem) => Err(server.fault(problem)),
             };
-            if let Some(evicted) = server.sessions.settle(slot, made) {
+            if let Some(evicted) = server.sessions.settle(slot, made, listening) {
                 server.end(&evicted).await;
             }
         });
+    }
+
+    /// Listens to a client's session for log messages that belong to no call. The listening
+    /// ends when the result is dropped.
+    fn listen_for(
+        self: &Rc<Self>,
+        slot: SessionSlot,
+        opened: &Opened,
+    ) -> Option<channel::Sender<()>> {
+        let SessionSlot::Client(key) = slot else {
+            return None;
+        };
+        let session = opened.session.clone()?;
+        json::raw(&opened.introduction.capabilities, &["logging"])?;
+        let place = self.listeners.enter()?;
+        let (sender, mut wanted) = channel::bounded(1);
+        let (server, revision) = (Rc::clone(self), opened.revision);
+        spawn(async move {
+            let _place = place;
+            let said = |said| {
+                if let Said::Outside(outside) = said {
+                    server.outside(outside, Some(key));
+                }
+            };
+            let listening = pin!(listen_legacy(&server, &session, revision, said));
+            race(listening, wanted.recv()).await;
+        });
+        Some(sender)
     }
 
     /// Initializes a session (2025-11-25 lifecycle §Initialization).
@@ -439,7 +490,7 @@ mod tests {
         let (second, got_second) = async_channel::bounded(1);
         assert!(sessions.wait(slot(1), first));
         assert!(!sessions.wait(slot(1), second));
-        assert_eq!(sessions.settle(slot(1), Ok("s".into())), None);
+        assert_eq!(sessions.settle(slot(1), Ok("s".into()), None), None);
         for got in [got_first, got_second] {
             assert_eq!(got.try_recv().unwrap().unwrap(), "s".into());
         }
@@ -459,7 +510,7 @@ mod tests {
         };
         let (reply, got) = async_channel::bounded(1);
         assert!(sessions.wait(slot(1), reply));
-        sessions.settle(slot(1), Err(fault.clone()));
+        sessions.settle(slot(1), Err(fault.clone()), None);
         assert_eq!(got.try_recv().unwrap(), Err(fault));
         let (reply, _got) = async_channel::bounded(1);
         assert!(sessions.wait(slot(1), reply));
@@ -470,10 +521,11 @@ mod tests {
         let sessions = Sessions::default();
         for number in 0..SESSIONS_MAX as u128 {
             let id = number.to_string();
-            assert_eq!(sessions.settle(slot(number), Ok(id.as_str().into())), None);
+            let made = Ok(id.as_str().into());
+            assert_eq!(sessions.settle(slot(number), made, None), None);
         }
         sessions.open(slot(0));
-        let evicted = sessions.settle(slot(u128::MAX), Ok("new".into()));
+        let evicted = sessions.settle(slot(u128::MAX), Ok("new".into()), None);
         assert_eq!(evicted, Some("1".into()));
         assert!(sessions.open(slot(0)).is_some());
     }
