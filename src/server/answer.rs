@@ -100,6 +100,7 @@ async fn stream(
     mut frames: Receiver<Result<Frame, BodyError>>,
     kind: BodyKind,
 ) -> (u64, Result<(), Close>) {
+    wire.place.disarm();
     let mut body_bytes = 0;
     loop {
         let frame = match next_frame(wire, content, &mut frames).await {

@@ -17,7 +17,7 @@ use core::task::Poll;
 use std::io;
 use std::rc::Rc;
 
-use crate::base::clock::Now;
+use crate::base::clock::{self, Now};
 use crate::http::h1::{BodyKind, Event, Next};
 use crate::http::{Body, Response};
 use crate::metrics::Counter;
@@ -91,6 +91,7 @@ impl Connection {
                     if lent.input.is_empty() && lent.codec.is_idle() {
                         return self.flush(&mut lent.output).await;
                     }
+                    *now = self.server.time.now();
                     continue;
                 }
                 Ok(Event::NeedMore { consumed }) => lent.input.consume(consumed),
@@ -152,7 +153,6 @@ impl Connection {
         (kind, expects_continue): (BodyKind, bool),
         now: &mut Now,
     ) -> Result<(), Close> {
-        self.place.disarm();
         self.requests += 1;
         let server = Rc::clone(&self.server);
         let settings = &server.config.server;
@@ -185,7 +185,7 @@ impl Connection {
             let handling = exchange::answer(&server, found, head, (body, *now), response);
             handle(pin!(handling), &mut content, &mut wire).await
         };
-        *now = server.time.now();
+        now.mono = clock::mono();
         let mut sending = Sending::unwanted();
         if handled != Handled::Unwanted {
             if handled == Handled::Panicked || server.drain.has_begun() {
@@ -318,6 +318,8 @@ async fn handle(
     if let Poll::Ready(is_well) = first {
         return handled(is_well);
     }
+    // Up to here no time has passed and the limit of the wait before may stay armed.
+    wire.place.disarm();
     // Earlier answers do not wait for this one.
     if wire.flush().await.is_err() {
         return Handled::Unwanted;
