@@ -214,3 +214,6 @@ impl TlsStream {
         self.plain.write_all(&ciphertext).await
     }
 }
+
+#[cfg(test)]
+mod tests;
