@@ -185,7 +185,9 @@ impl Owner {
 
     /// A legacy server, of the Streamable HTTP transport or the one before it.
     async fn meet_legacy(self: &Rc<Self>, server: &Rc<HttpServer>) -> Result<Met, String> {
-        let opened = match server.open(ClientCapabilities::default(), &[]).await {
+        // The session that lists declares everything: some servers list a tool only to clients
+        // that can answer what it asks.
+        let opened = match server.open(EVERYTHING, &[]).await {
             Ok(opened) => opened,
             Err(
                 problem @ Problem::Status {
