@@ -138,12 +138,20 @@ pub(super) fn signal_group(group: u32, signal: libc::c_int) {
 
 /// Makes the child leader of its own process group, so that a signal reaches its children
 /// too, has the kernel end it when the thread that starts it ends, and gives it back the
-/// descriptor limit the program was started with.
+/// descriptor limit and the signals the program was started with: a child that inherits our
+/// blocked SIGTERM could be ended by SIGKILL only.
 pub(super) fn tie_child(command: &mut Command, parent: u32, file_limit: Option<u64>) {
     command.process_group(0);
     let setup = move || {
-        // SAFETY: prctl, getppid and setrlimit are async-signal-safe and given locals only.
+        // SAFETY: these calls are async-signal-safe and given locals only.
         unsafe {
+            let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+            check(libc::sigemptyset(none.as_mut_ptr()))?;
+            check(libc::sigprocmask(
+                libc::SIG_SETMASK,
+                none.as_ptr(),
+                std::ptr::null_mut(),
+            ))?;
             check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
             // The parent may have ended before the line above took effect.
             if libc::getppid() as u32 != parent {
