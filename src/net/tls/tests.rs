@@ -2,7 +2,7 @@
 //! (`testdata`; valid for a hundred years, and trusted by nobody else).
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const CA: &[u8] = include_bytes!("../testdata/ca.pem");
 const CERTIFICATE: &[u8] = include_bytes!("../testdata/server.pem");
 const KEY: &[u8] = include_bytes!("../testdata/server.key");
 
-type Peer = StreamOwned<ServerConnection, std::net::TcpStream>;
+type Peer = StreamOwned<ServerConnection, TcpStream>;
 
 fn connector() -> TlsConnector {
     let mut roots = RootCertStore::empty();
