@@ -146,8 +146,20 @@ pub fn capabilities(object: &[u8]) -> ClientCapabilities {
 /// `["2026-07-28",…]`: every revision the gateway answers, newest first.
 #[must_use]
 pub fn supported() -> String {
+    list(&Revision::ALL)
+}
+
+/// -32022 for a client that could do nothing with this era here: it falls back to `initialize`
+/// (2026-07-28 basic/versioning §Protocol Version Negotiation).
+#[must_use]
+pub fn legacy_only() -> Refusal {
+    let [_, legacy @ ..] = Revision::ALL;
+    unsupported_but(&list(&legacy), Revision::LATEST.as_str())
+}
+
+fn list(revisions: &[Revision]) -> String {
     let mut list = String::from("[");
-    for (at, revision) in Revision::ALL.into_iter().enumerate() {
+    for (at, revision) in revisions.iter().enumerate() {
         let comma = if at == 0 { "" } else { "," };
         let _ = write!(list, "{comma}\"{}\"", revision.as_str());
     }
@@ -301,13 +313,16 @@ fn missing(member: &str) -> Refusal {
 }
 
 fn unsupported(requested: &str) -> Refusal {
+    unsupported_but(&supported(), requested)
+}
+
+fn unsupported_but(supported: &str, requested: &str) -> Refusal {
     Refusal {
         status: 400,
         code: UNSUPPORTED_VERSION,
         message: "Unsupported protocol version".to_owned(),
         data: Some(format!(
-            r#"{{"supported":{},"requested":{}}}"#,
-            supported(),
+            r#"{{"supported":{supported},"requested":{}}}"#,
             string(requested)
         )),
     }

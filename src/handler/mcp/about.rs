@@ -10,7 +10,7 @@ use super::link::ServerState;
 use crate::base::version::VERSION;
 use crate::mcp::era::supported;
 use crate::mcp::jsonrpc;
-use crate::mcp::revision::Revision;
+use crate::mcp::revision::{Era, Revision};
 use crate::mcp::scan::{member, members, same_text};
 
 /// Longest merged instructions. They end up in a model's prompt.
@@ -33,6 +33,9 @@ pub(super) struct About {
     /// The features that some server has. One that is not known yet counts as having them:
     /// legacy clients ask once, and empty lists do no harm.
     pub(super) features: Features,
+    /// Whether every server that is known speaks with a handshake only. A modern client could
+    /// list here but call nothing.
+    pub(super) is_legacy_only: bool,
     capabilities: String,
     instructions: String,
 }
@@ -53,8 +56,14 @@ impl About {
                 .filter(|state| !state.capabilities.is_empty());
             features.add(known.map_or(b"", |state| &state.capabilities));
         }
+        let mut known = states
+            .iter()
+            .flatten()
+            .filter(|state| !state.revisions.is_empty())
+            .peekable();
         Self {
             features,
+            is_legacy_only: known.peek().is_some() && !known.any(|state| state.speaks(Era::Modern)),
             capabilities: features.declare(),
             instructions: instructions(states),
         }

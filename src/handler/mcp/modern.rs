@@ -11,7 +11,7 @@ use super::gateway::Gateway;
 use super::link::Client;
 use crate::base::clock::Now;
 use crate::http::{RequestHead, Response};
-use crate::mcp::era::{self, Headers};
+use crate::mcp::era::{self, Headers, Refusal};
 use crate::mcp::jsonrpc::{self, HEADER_MISMATCH};
 use crate::mcp::method::Method;
 use crate::mcp::revision::Era;
@@ -73,12 +73,7 @@ impl Gateway {
         }
         let said = match era::modern(headers, &parts, &bytes) {
             Ok(said) => said,
-            Err(refusal) => {
-                let id = parts.id.of(&bytes);
-                let data = refusal.data.as_deref();
-                let error = jsonrpc::error(id, refusal.code, &refusal.message, data);
-                return json(response, refusal.status, error);
-            }
+            Err(refusal) => return refused(response, parts.id.of(&bytes), &refusal),
         };
         if said.method == Method::ToolsCall
             && let Some(what) = self
@@ -99,8 +94,12 @@ impl Gateway {
         match said.method {
             Method::Discover => {
                 self.settle(scope).await;
-                let about = self.view(scope);
-                json(response, 200, about.about.discover(parts.id.of(&bytes)));
+                let view = self.view(scope);
+                let id = parts.id.of(&bytes);
+                if view.about.is_legacy_only {
+                    return refused(response, id, &era::legacy_only());
+                }
+                json(response, 200, view.about.discover(id));
             }
             Method::Listen if accept.events => {
                 self.listen(scope, client, (&bytes, &parts), response);
@@ -118,4 +117,10 @@ impl Gateway {
             }
         }
     }
+}
+
+fn refused(response: &mut Response, id: &[u8], refusal: &Refusal) {
+    let data = refusal.data.as_deref();
+    let error = jsonrpc::error(id, refusal.code, &refusal.message, data);
+    json(response, refusal.status, error);
 }

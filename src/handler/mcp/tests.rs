@@ -171,6 +171,26 @@ fn lists_are_merged_for_both_eras() {
 }
 
 #[test]
+fn discovery_sends_modern_clients_to_the_handshake_where_nothing_else_would_work() {
+    let fleet = Fleet::usual();
+    let discover = || Ask::modern("server/discover", "", "");
+    let refused = fleet.ask(0, discover().at("/old"));
+    assert_eq!(refused.status, 400);
+    assert!(
+        refused
+            .json()
+            .contains(r#""code":-32022,"message":"Unsupported protocol version","#)
+    );
+    assert!(
+        refused
+            .json()
+            .contains(r#""data":{"supported":["2025-11-25","2025-06-18","#)
+    );
+    assert_eq!(fleet.ask(0, discover().at("/new")).status, 200);
+    assert_eq!(fleet.ask(0, discover()).status, 200);
+}
+
+#[test]
 fn a_list_waits_for_servers_that_were_never_reached() {
     let fleet = Fleet::new(1, &[None], Config::default());
     let pending = fleet.begin(0, Ask::modern("tools/list", "", ""));

@@ -462,16 +462,20 @@ impl Owner {
         is_new
     }
 
-    /// The server is down: what was known of it is kept and marked.
+    /// The server is down: what was known of it is kept and marked. Told once for each reason.
     async fn down(&self, reason: &str, wait: Duration) {
         let name = &self.config.name;
-        self.shard.log.warn(
-            "mcp",
-            format_args!(
-                "server {name} is down: {reason}; trying again in {:.1} s",
-                wait.as_secs_f32()
-            ),
+        let is_known =
+            matches!(&self.route.borrow().state.status, Status::Down(known) if known == reason);
+        let line = format_args!(
+            "server {name} is down: {reason}; trying again in {:.1} s, and on",
+            wait.as_secs_f32()
         );
+        if is_known {
+            self.shard.log.debug("mcp", line);
+        } else {
+            self.shard.log.warn("mcp", line);
+        }
         self.mark_down(reason).await;
     }
 
