@@ -767,3 +767,62 @@ fn a_clients_session_is_listened_to_for_log_messages() {
         assert!(message.contains("aside"));
     });
 }
+
+#[test]
+fn what_comes_on_a_clients_own_stream_reaches_that_client() {
+    static SESSIONS: AtomicUsize = AtomicUsize::new(0);
+    static CALLED: AtomicUsize = AtomicUsize::new(0);
+    static ANSWERED: AtomicUsize = AtomicUsize::new(0);
+    let wait_for = |counter: &AtomicUsize| {
+        while counter.load(SeqCst) == 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let fake = Fake::http(move |seen, stream| {
+        let session = seen.header("mcp-session-id").unwrap_or_default();
+        if seen.method == "GET" && session == "s1" {
+            begin_events(stream);
+            wait_for(&CALLED);
+            let ask = r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{}}"#;
+            chunk(stream, &format!("data: {ask}\n\n"));
+            std::thread::sleep(Duration::from_secs(20));
+            return Keep::Close;
+        }
+        if seen.method == "POST" && seen.id() == "\"q\"" {
+            assert_eq!(session, "s1");
+            ANSWERED.fetch_add(1, SeqCst);
+            return respond(stream, 202, "", "");
+        }
+        if seen.rpc() == "resources/subscribe" {
+            assert!(session == "s1" && seen.body.contains("u:9"));
+            return json(stream, &result(&seen.id(), "{}"));
+        }
+        let session = match seen.rpc().as_str() {
+            "initialize" => format!("s{}", SESSIONS.fetch_add(1, SeqCst)),
+            _ => String::new(),
+        };
+        legacy_basics(seen, stream, &session).unwrap_or_else(|| {
+            CALLED.fetch_add(1, SeqCst);
+            wait_for(&ANSWERED);
+            json(stream, &result(&seen.id(), "{}"))
+        })
+    });
+    world(vec![fake.server("web")], |world| async move {
+        world.ready(0).await;
+        let mut events = world.call(0, &legacy(1), &tool_call("1", "echo", "{}"));
+        let Some(Event::Request { answer, .. }) = events.recv().await else {
+            panic!("a request");
+        };
+        let reply = r#"{"jsonrpc":"2.0","id":"q","result":{"action":"accept"}}"#;
+        answer.sender.try_send(reply.into()).unwrap();
+        end(events).await.text();
+        world.watch(0, "u:9", true);
+        for _ in 0..100 {
+            sleep(Duration::from_millis(20)).await;
+            if !fake.of("resources/subscribe").is_empty() {
+                return;
+            }
+        }
+        panic!("the client's session was not subscribed");
+    });
+}

@@ -220,6 +220,7 @@ impl Shared {
             }
             let event = ServerEvent::ResourceUpdated {
                 server: self.id,
+                session: None,
                 uri: uri.clone(),
                 message: self.demo.updated(&uri).into(),
             };

@@ -169,14 +169,23 @@ impl Gateway {
     }
 
     /// `notifications/resources/updated`
-    pub(super) fn resource_updated(&self, server: ServerId, uri: &str, message: &Bytes) {
+    pub(super) fn resource_updated(
+        &self,
+        server: ServerId,
+        whose: Option<SessionKey>,
+        uri: &str,
+        message: &Bytes,
+    ) {
         let plain = sse::event(message);
         let sessions = self.sessions.borrow();
         self.deliver(|open| match open {
             Open::Listening(listener) if sessions.subscribes(listener.session, server, uri) => {
-                Some(plain.clone())
+                let is_theirs = whose.is_none_or(|whose| whose == listener.session);
+                is_theirs.then(|| plain.clone())
             }
-            Open::Subscription { subscription, .. } if subscription.watches(server, uri) => {
+            Open::Subscription { subscription, .. }
+                if whose.is_none() && subscription.watches(server, uri) =>
+            {
                 stamped(message, subscription).map(|own| sse::event(&own))
             }
             _ => None,

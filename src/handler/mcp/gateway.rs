@@ -132,9 +132,10 @@ impl Gateway {
             PeerMessage::Server(ServerEvent::Changed(state)) => self.server_changed(state),
             PeerMessage::Server(ServerEvent::ResourceUpdated {
                 server,
+                session,
                 uri,
                 message,
-            }) => self.resource_updated(server, &uri, &message),
+            }) => self.resource_updated(server, session, &uri, &message),
             PeerMessage::Server(ServerEvent::Logged {
                 server,
                 session,

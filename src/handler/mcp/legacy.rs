@@ -244,6 +244,12 @@ impl Gateway {
                 self.spread(&PeerMessage::Cancel { session, request });
                 Ok(())
             }
+            (Kind::Notification, Some(Method::RootsChanged), Some(_)) => {
+                for (_, link) in &self.links {
+                    link.notify(&sender.client, bytes.clone());
+                }
+                Ok(())
+            }
             (Kind::Notification, ..) => Ok(()),
             (_, _, None) => Err("An answer needs the Mcp-Session-Id of its session"),
             (_, _, Some(session)) => {

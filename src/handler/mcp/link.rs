@@ -56,6 +56,12 @@ pub trait Link {
     /// front filters for each.
     fn set_log_level(&self, client: &Rc<Client>, level: LogLevel);
 
+    /// A legacy client's notification that concerns the server
+    /// (`notifications/roots/list_changed`), whole.
+    fn notify(&self, client: &Rc<Client>, message: Bytes) {
+        let _ = (client, message);
+    }
+
     /// A legacy session is over; what was kept for it alone can go.
     fn end_session(&self, session: SessionKey);
 }
@@ -261,6 +267,8 @@ pub enum ServerEvent {
     ResourceUpdated {
         /// Which server.
         server: ServerId,
+        /// The only session it is for; `None` if it is for all that subscribe.
+        session: Option<SessionKey>,
         /// `params.uri`.
         uri: Box<str>,
         /// The notification, whole.

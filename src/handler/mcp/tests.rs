@@ -752,6 +752,7 @@ fn updates_carry_the_id_of_their_subscription() {
         let method = "notifications/resources/updated";
         fleet.announce(ServerEvent::ResourceUpdated {
             server: ServerId(1),
+            session: None,
             uri: uri.into(),
             message: notification(method, params),
         });
@@ -806,6 +807,7 @@ fn a_session_hears_on_its_newest_stream_alone() {
     let message = notification("notifications/resources/updated", r#"{"uri":"old://r"}"#);
     let event = ServerEvent::ResourceUpdated {
         server: ServerId(0),
+        session: None,
         uri: "old://r".into(),
         message: message.clone(),
     };

@@ -308,6 +308,7 @@ fn the_clock_ticks_while_someone_watches() {
                     server,
                     uri,
                     message,
+                    ..
                 },
             ] => {
                 assert_eq!((*server, &**uri), (ServerId(7), "demo://clock"));

@@ -371,6 +371,16 @@ impl Hub {
         }
     }
 
+    /// A client's notification, for its own channel if it has one. On a shared channel the
+    /// server could not tell whose roots have changed.
+    pub(crate) fn notify(&self, session: SessionKey, message: &[u8]) {
+        if let Some(other) = self.others.borrow().get(&Key::Session(session))
+            && let OtherState::Running(duplex) = &other.state
+        {
+            duplex.send(message);
+        }
+    }
+
     /// A client's session is over.
     pub(crate) fn end_session(&self, session: SessionKey) {
         let other = self.others.borrow_mut().remove(&Key::Session(session));

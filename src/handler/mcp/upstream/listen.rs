@@ -2,6 +2,7 @@
 //! `subscriptions/listen` stream of a modern server.
 
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use bytes::Bytes;
 
 use super::backoff::Backoff;
 use super::http::{Answered, HttpServer, Post, Problem, Stream};
-use super::mux::{self, Outside};
+use super::mux::{self, Outside, ServerRequest};
 use super::owner::Owner;
 use super::way::Way;
 use super::{requests, rewrite};
@@ -18,8 +19,8 @@ use crate::base::clock;
 use crate::mcp::method::Method;
 use crate::mcp::revision::Revision;
 use crate::mcp::scan::{Kind, Message};
-use crate::net::sleep;
 use crate::net::timer::{Either, race};
+use crate::net::{sleep, spawn};
 use crate::upstream::Limits;
 
 /// Such a stream may be silent for as long as nothing changes.
@@ -41,9 +42,15 @@ impl Owner {
         race(stream, listening.recv()).await;
     }
 
-    async fn listen_legacy(&self, server: &HttpServer, session: &str, revision: Revision) {
+    async fn listen_legacy(&self, server: &Rc<HttpServer>, session: &str, revision: Revision) {
         let said = |said| match said {
             Said::Outside(outside) => self.outside(outside),
+            Said::Request(request) => {
+                // The gateway's own session has no client behind it.
+                let reason = "no client is behind this session";
+                let refusal = requests::refusal(&request.id, -32601, reason);
+                spawn(server.aside(&session.into(), revision, ready(refusal)));
+            }
             Said::Gap => self.all_changed(),
             Said::Lost => self.check_soon(),
         };
@@ -89,7 +96,9 @@ impl Owner {
             };
             match race(stream.next(), changed).await {
                 Either::First(Ok(Some(message))) => {
-                    if let Some(outside) = heard(server, "", Revision::LATEST, message).await {
+                    // A modern server has no requests to make.
+                    let heard = heard(server, "", Revision::LATEST, message).await;
+                    if let Some(Said::Outside(outside)) = heard {
                         self.outside(outside);
                     }
                 }
@@ -108,6 +117,8 @@ impl Owner {
 pub(crate) enum Said {
     /// The server said something.
     Outside(Outside),
+    /// The server asks something.
+    Request(ServerRequest),
     /// The stream has just been opened; what was said before is lost.
     Gap,
     /// The server does not know the session any more.
@@ -141,8 +152,8 @@ pub(crate) async fn listen_legacy(
                     said(Said::Gap);
                 }
                 while let Ok(Some(message)) = stream.next().await {
-                    if let Some(outside) = heard(server, session, revision, message).await {
-                        said(Said::Outside(outside));
+                    if let Some(heard) = heard(server, session, revision, message).await {
+                        said(heard);
                     }
                 }
                 resume = stream.resume_point();
@@ -163,26 +174,26 @@ pub(crate) async fn listen_legacy(
     }
 }
 
-/// Reads one message of such a stream; requests are answered here.
+/// Reads one message of such a stream; a ping is answered here.
 async fn heard(
     server: &HttpServer,
     session: &str,
     revision: Revision,
     message: Bytes,
-) -> Option<Outside> {
+) -> Option<Said> {
     let parts = Message::scan(&message).ok()?;
     match parts.kind {
-        Kind::Notification => mux::outside(message, &parts),
-        Kind::Request => {
-            let id = rewrite::slice(&message, parts.id);
-            let answer = match parts.method {
-                Some(Method::Ping) => requests::pong(&id),
-                // Requests go to a client over the stream of one of its calls.
-                _ => requests::refusal(&id, -32601, "no client waits on this stream"),
-            };
-            server.post_aside(&answer, session, revision).await;
+        Kind::Notification => mux::outside(message, &parts).map(Said::Outside),
+        Kind::Request if parts.method == Some(Method::Ping) => {
+            let pong = requests::pong(parts.id.of(&message));
+            server.post_aside(&pong, session, revision).await;
             None
         }
+        Kind::Request => Some(Said::Request(ServerRequest {
+            id: rewrite::slice(&message, parts.id),
+            method: parts.method,
+            message,
+        })),
         Kind::Result | Kind::Error => None,
     }
 }

@@ -41,7 +41,7 @@ pub(crate) enum Incoming<'a, C> {
 }
 
 /// A request of the server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ServerRequest {
     /// Its id, as JSON.
     pub(crate) id: Bytes,

@@ -278,6 +278,7 @@ impl Owner {
             Outside::ResourceUpdated { uri, message } => {
                 self.shard.tell_all(&ServerEvent::ResourceUpdated {
                     server: self.id,
+                    session: None,
                     uri,
                     message,
                 });

@@ -7,18 +7,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::http::HttpServer;
+use bytes::Bytes;
+
+use super::http::{HttpServer, SessionSlot};
 use super::owner::Owner;
 use super::relay::follow;
 use super::route::Route;
 use super::shard::Shard;
-use super::wire::{Caller, Events, Note, SentCall};
+use super::wire::{Caller, Events, Note, SentCall, Watch};
 use crate::base::channel::{Sender, bounded};
-use crate::config::{McpServer, McpTarget};
+use crate::config::{Isolate, McpServer, McpTarget};
 use crate::handler::mcp::link::{
     Call, Client, Event, Fault, Link, LogLevel, Reply, ServerId, SessionKey,
 };
-use crate::mcp::revision::Era;
+use crate::mcp::revision::{Era, Revision};
 use crate::net::timer::{Either, race, within};
 use crate::net::{sleep, spawn};
 
@@ -180,6 +182,24 @@ impl Servers {
                     http.make_for(key, *caller, stale.as_deref(), reply);
                 }
             }
+            Note::WatchFor(id, watch) => {
+                if let Some(http) = self.link(id).and_then(|link| link.http.as_ref()) {
+                    http.watch_for(*watch);
+                }
+            }
+            Note::Ask {
+                server,
+                key,
+                asked,
+                reply,
+            } => {
+                let http = self.link(server).and_then(|link| link.http.as_ref());
+                let is_taken = http.is_some_and(|http| http.ask_here(key, &asked));
+                let _ = reply.try_send(is_taken);
+            }
+            Note::Notify(id, session, message) => {
+                self.owned(id, |owner| owner.hub.notify(session, &message));
+            }
             Note::LogLevel(id, session, level) => {
                 self.owned(id, |owner| owner.hub.set_level(session, level));
             }
@@ -308,13 +328,45 @@ impl ServerLink {
         }
     }
 
+    /// Has a legacy client's own session at the server watch a resource. `false` if it has none.
+    fn watch_apart(&self, client: &Client, uri: &str, watching: bool) -> bool {
+        let Some((http, slot, revision)) = self.own_session(client) else {
+            return false;
+        };
+        let SessionSlot::Client(key) = slot else {
+            return false;
+        };
+        let watch = Box::new(Watch {
+            key,
+            caller: Caller::of(client),
+            revision,
+            uri: uri.into(),
+            watching,
+        });
+        let note = Note::WatchFor(self.id, watch);
+        self.shard.wires.tell(http.home(slot), note)
+    }
+
+    /// Where a legacy client's session at a Streamable HTTP server is kept, if the server hands
+    /// out sessions, and the revision agreed on.
+    fn own_session(&self, client: &Client) -> Option<(&Rc<HttpServer>, SessionSlot, Revision)> {
+        let http = self.http.as_ref()?;
+        let route = self.route.borrow().clone()?;
+        let legacy = route.legacy.filter(|legacy| legacy.has_sessions)?;
+        if client.revision.era() != Era::Legacy {
+            return None;
+        }
+        let slot = http.slot(client.session, client.capabilities);
+        Some((http, slot, legacy.revision))
+    }
+
     /// Makes a call over a channel that the owner holds.
     async fn call_owner(&self, call: Call, out: Sender<Event>) {
         let (events, heard) = Events::queue();
         let ticket = self.shard.ticket();
         let sent = SentCall {
             ticket,
-            caller: Caller::of(&call),
+            caller: Caller::of(&call.client),
             message: call.message,
             parts: call.parts,
             events,
@@ -340,8 +392,11 @@ impl Link for Handle {
         Reply::Stream(receiver)
     }
 
-    fn watch(&self, _client: &Rc<Client>, uri: &str, watching: bool) {
+    fn watch(&self, client: &Rc<Client>, uri: &str, watching: bool) {
         let link = &self.0;
+        if link.watch_apart(client, uri, watching) {
+            return;
+        }
         let mut watches = link.watches.borrow_mut();
         let count = watches.entry(uri.into()).or_insert(0);
         let was_watched = *count > 0;
@@ -377,6 +432,19 @@ impl Link for Handle {
         }
         let note = Note::LogLevel(link.id, client.session, level);
         link.shard.wires.tell_owner(link.id, note);
+    }
+
+    fn notify(&self, client: &Rc<Client>, message: Bytes) {
+        let link = &self.0;
+        if let Some((http, slot, revision)) = link.own_session(client) {
+            return http.notify(slot, revision, message);
+        }
+        if let Some(session) = client.session
+            && link.config.isolate == Isolate::Session
+        {
+            let note = Note::Notify(link.id, session, message);
+            link.shard.wires.tell_owner(link.id, note);
+        }
     }
 
     fn end_session(&self, session: SessionKey) {

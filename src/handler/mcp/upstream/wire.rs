@@ -6,9 +6,10 @@ use std::sync::Arc;
 use async_channel::{Receiver, Sender};
 use bytes::Bytes;
 
+use super::mux::ServerRequest;
 use super::route::Route;
 use crate::handler::mcp::link::{
-    Call, ClientCapabilities, Fault, LogLevel, Outcome, ServerId, SessionKey,
+    Client, ClientCapabilities, Fault, LogLevel, Outcome, ServerId, SessionKey,
 };
 use crate::mcp::method::Method;
 use crate::mcp::revision::{Era, Revision};
@@ -49,14 +50,14 @@ pub(crate) struct SentCall {
 }
 
 impl Caller {
-    pub(crate) fn of(call: &Call) -> Self {
+    pub(crate) fn of(client: &Client) -> Self {
         Self {
-            era: call.client.revision.era(),
-            revision: call.client.revision,
-            capabilities: call.client.capabilities,
-            session: call.client.session,
-            info: call.client.info.clone(),
-            log_level: call.client.log_level,
+            era: client.revision.era(),
+            revision: client.revision,
+            capabilities: client.capabilities,
+            session: client.session,
+            info: client.info.clone(),
+            log_level: client.log_level,
         }
     }
 
@@ -72,6 +73,24 @@ impl Caller {
         };
         offered && self.era == Era::Legacy
     }
+}
+
+/// A request of a server that came outside any call, and where its answer goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) session: Arc<str>,
+    pub(crate) revision: Revision,
+    pub(crate) request: ServerRequest,
+}
+
+/// A client watches a resource in its own session, or no longer.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    pub(crate) key: SessionKey,
+    pub(crate) caller: Caller,
+    pub(crate) revision: Revision,
+    pub(crate) uri: Box<str>,
+    pub(crate) watching: bool,
 }
 
 /// What a call's shard hears of it.
@@ -154,6 +173,18 @@ pub(crate) enum Note {
         stale: Option<Arc<str>>,
         reply: Sender<Result<Arc<str>, Fault>>,
     },
+    /// A client watches a resource in its own session; to its home shard.
+    WatchFor(ServerId, Box<Watch>),
+    /// A server asks a client something outside its calls: whoever has a call of it under way
+    /// takes it and says so.
+    Ask {
+        server: ServerId,
+        key: SessionKey,
+        asked: Box<Asked>,
+        reply: Sender<bool>,
+    },
+    /// A client's notification for a channel of the receiving shard.
+    Notify(ServerId, SessionKey, Bytes),
     /// A client wants log messages down to this level.
     LogLevel(ServerId, Option<SessionKey>, LogLevel),
     /// A client's session is over.

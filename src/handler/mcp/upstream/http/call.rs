@@ -68,6 +68,7 @@ impl HttpServer {
             return;
         };
         let mut flight = Flight::new(self, call, route, out.clone());
+        let _listed = flight.server.list(flight.slot, &flight.caller, &out);
         let ended = {
             let flying = pin!(flight.fly());
             race(out.closed(), within(total, flying)).await
@@ -86,32 +87,11 @@ impl HttpServer {
         };
         let _ = out.send(Event::Failed(fault)).await;
     }
-
-    /// Posts a message that is no request within a session; failures are only logged.
-    pub(crate) async fn post_aside(&self, body: &[u8], session: &str, revision: Revision) {
-        let post = Post {
-            body,
-            revision: Some(revision),
-            session: Some(session).filter(|session| !session.is_empty()),
-            ..Post::default()
-        };
-        let outcome = match self.post(post, self.own_limits()).await {
-            Ok(exchange) => self.answered(exchange).await.map(drop),
-            Err(problem) => Err(problem),
-        };
-        if let Err(problem) = outcome {
-            let (name, reason) = (&self.config.name, problem.reason());
-            self.shard.log.debug(
-                "mcp",
-                format_args!("server {name}: a notification failed: {reason}"),
-            );
-        }
-    }
 }
 
 impl Flight {
     fn new(server: Rc<HttpServer>, call: Call, route: Arc<Route>, out: Sender<Event>) -> Self {
-        let caller = Caller::of(&call);
+        let caller = Caller::of(&call.client);
         let legacy = route.legacy.filter(|_| caller.era == Era::Legacy);
         let slot = legacy
             .filter(|legacy| legacy.has_sessions)
@@ -424,17 +404,11 @@ impl Flight {
         spawn(self.aside(async move { answered.recv().await.unwrap_or(declined) }));
     }
 
-    /// Posts a message, once it is there, within the call's session.
     fn aside(
         &self,
         body: impl Future<Output = Bytes> + 'static,
     ) -> impl Future<Output = ()> + 'static {
-        let (server, session) = (Rc::clone(&self.server), Arc::clone(&self.session));
-        let revision = self.revision;
-        async move {
-            let body = body.await;
-            server.post_aside(&body, &session, revision).await;
-        }
+        self.server.aside(&self.session, self.revision, body)
     }
 
     /// Tells a legacy server that nobody waits any more. A modern one sees the stream close.
@@ -463,6 +437,7 @@ impl HttpServer {
             Outside::ResourceUpdated { uri, message } => {
                 self.shard.tell_all(&ServerEvent::ResourceUpdated {
                     server: self.id,
+                    session,
                     uri,
                     message,
                 });

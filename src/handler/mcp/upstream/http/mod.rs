@@ -2,6 +2,7 @@
 //! Nothing of a client's own headers is forwarded; what goes out is made here.
 
 mod answer;
+mod aside;
 mod call;
 mod session;
 
@@ -9,6 +10,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+use aside::{Flights, Watches};
 
 pub(crate) use answer::{Answered, Problem, Stream};
 pub(crate) use session::{SessionSlot, Sessions};
@@ -27,7 +30,7 @@ use crate::upstream::{Client, Endpoint, Exchange, Limits, Request, UrlError};
 const REDIRECTS_MAX: usize = 3;
 
 /// Client sessions listened to per shard and server; each holds a connection.
-const LISTENERS_MAX: usize = 256;
+const LISTENERS_MAX: usize = 1024;
 
 /// A bounded number of places.
 #[derive(Clone, Debug)]
@@ -79,6 +82,8 @@ pub(crate) struct HttpServer {
     in_flight: Places,
     /// Client sessions that are listened to.
     listeners: Places,
+    flights: Flights,
+    watches: Watches,
     /// The last number given to a request.
     number: Cell<u64>,
     number_step: u64,
@@ -180,6 +185,8 @@ impl HttpServer {
             message_bytes_max: shard.message_bytes_max,
             in_flight: Places::new(config.max_in_flight.div_ceil(usize::from(shards))),
             listeners: Places::new(LISTENERS_MAX),
+            flights: Flights::default(),
+            watches: Watches::default(),
             // Numbers of different shards never meet.
             number: Cell::new(u64::from(shards) + u64::from(own)),
             number_step: u64::from(shards),

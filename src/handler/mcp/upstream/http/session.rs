@@ -3,7 +3,6 @@
 //! remembered by the others; `isolate = "shared"` makes one per shard and set of client
 //! capabilities instead.
 
-use core::pin::pin;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -17,14 +16,11 @@ use super::{Answered, HttpServer, Post, Problem};
 use crate::base::channel;
 use crate::config::Isolate;
 use crate::handler::mcp::link::{Client, ClientCapabilities, Fault, LogLevel, SessionKey};
-use crate::handler::mcp::upstream::json;
-use crate::handler::mcp::upstream::listen::{Said, listen_legacy};
 use crate::handler::mcp::upstream::probe::{self, Introduction};
 use crate::handler::mcp::upstream::requests;
 use crate::handler::mcp::upstream::wire::{Caller, Note};
 use crate::mcp::revision::Revision;
 use crate::net::spawn;
-use crate::net::timer::race;
 
 /// Sessions kept per shard and server; the least recently used are ended beyond it.
 const SESSIONS_MAX: usize = 4096;
@@ -263,6 +259,7 @@ impl HttpServer {
                         server.set_level(&session, opened.revision, level).await;
                     }
                     listening = server.listen_for(slot, &opened);
+                    server.watch_again(slot, &session, opened.revision).await;
                     Ok(session)
                 }
                 Err(problem) => Err(server.fault(problem)),
@@ -271,34 +268,6 @@ impl HttpServer {
                 server.end(&evicted).await;
             }
         });
-    }
-
-    /// Listens to a client's session for log messages that belong to no call. The listening
-    /// ends when the result is dropped.
-    fn listen_for(
-        self: &Rc<Self>,
-        slot: SessionSlot,
-        opened: &Opened,
-    ) -> Option<channel::Sender<()>> {
-        let SessionSlot::Client(key) = slot else {
-            return None;
-        };
-        let session = opened.session.clone()?;
-        json::raw(&opened.introduction.capabilities, &["logging"])?;
-        let place = self.listeners.enter()?;
-        let (sender, mut wanted) = channel::bounded(1);
-        let (server, revision) = (Rc::clone(self), opened.revision);
-        spawn(async move {
-            let _place = place;
-            let said = |said| {
-                if let Said::Outside(outside) = said {
-                    server.outside(outside, Some(key));
-                }
-            };
-            let listening = pin!(listen_legacy(&server, &session, revision, said));
-            race(listening, wanted.recv()).await;
-        });
-        Some(sender)
     }
 
     /// Initializes a session (2025-11-25 lifecycle §Initialization).
@@ -421,6 +390,7 @@ impl HttpServer {
     /// A client's session is over: its home ends the server's.
     pub(crate) fn end_session(self: &Rc<Self>, key: SessionKey) {
         let slot = SessionSlot::Client(key);
+        self.watches.forget(key);
         let Some(session) = self.sessions.take(slot) else {
             return;
         };
@@ -445,7 +415,7 @@ impl HttpServer {
     }
 
     /// Whose session a client uses.
-    pub(super) fn slot(
+    pub(crate) fn slot(
         &self,
         session: Option<SessionKey>,
         capabilities: ClientCapabilities,
@@ -457,7 +427,7 @@ impl HttpServer {
     }
 
     /// Which shard makes and ends the sessions of a slot.
-    fn home(&self, slot: SessionSlot) -> u16 {
+    pub(crate) fn home(&self, slot: SessionSlot) -> u16 {
         match slot {
             SessionSlot::Shared(_) => self.shard.wires.own,
             SessionSlot::Client(key) => {
