@@ -7,6 +7,7 @@ mod bind;
 mod scrape;
 mod watch;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,10 +72,15 @@ pub fn run(config: Config) -> ExitCode {
     match start(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("ringway: {failure}");
+            say(&format!("ringway: {failure}\n"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes to standard error. If nobody reads it any more, that is no reason to end.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 fn start(config: Config) -> Result<(), Failure> {

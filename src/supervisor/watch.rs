@@ -23,7 +23,7 @@ use crate::net::sys::TerminationSignals;
 use crate::net::timer::{Either, Elapsed, race, within};
 use crate::net::{sleep, spawn};
 use crate::shard::{self, Ends, Launch, Message, Report};
-use crate::supervisor::{Failure, banner, scrape};
+use crate::supervisor::{Failure, banner, say, scrape};
 
 /// Messages that may wait for a shard: scrapes and one drain.
 const MESSAGES_MAX: usize = 64;
@@ -242,7 +242,7 @@ impl Watch {
         let cores: Vec<Option<usize>> = self.shards.iter().map(|shard| shard.core).collect();
         let runtime = self.runtime.borrow();
         let text = banner::banner(&self.setting.config, &addresses, &runtime, &cores);
-        eprint!("{text}");
+        say(&text);
     }
 
     /// A shard has something to say.
