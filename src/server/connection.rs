@@ -14,7 +14,7 @@ use crate::server::reader::Reader;
 
 /// How long we wait for the client's end after ours. What it still sends meanwhile is read, or
 /// else the kernel would answer with a reset that can overtake our last response.
-const LINGER: Duration = Duration::from_secs(5);
+const LINGER: Duration = Duration::from_secs(2);
 /// What is read and thrown away meanwhile; a client that sends more is not listening.
 const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
