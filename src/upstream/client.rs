@@ -35,6 +35,8 @@ const IDLE_MAX: usize = 64;
 const IDLE_AGE: Duration = Duration::from_secs(4);
 /// The most that a server's `Keep-Alive: timeout=` is believed.
 const IDLE_AGE_MAX: Duration = Duration::from_secs(60);
+/// A connection that was idle for longer is looked at before it is used again.
+const LOOK_AFTER: Duration = Duration::from_millis(100);
 /// A body up to this size is written together with its head in one piece.
 const JOINED_BODY_MAX: usize = 16 * 1024;
 
@@ -204,7 +206,13 @@ impl Client {
     async fn take_idle(&self) -> Option<Box<Connection>> {
         loop {
             let mut connection = self.idle.borrow_mut().connections.pop()?;
-            if connection.expires > clock::mono() && is_alive(&mut connection.stream).await {
+            let left = connection.expires.saturating_duration_since(clock::mono());
+            if left.is_zero() {
+                continue;
+            }
+            // A look costs a system call, and one that has just closed would slip through anyway.
+            let idled = connection.idle_age_max.saturating_sub(left);
+            if idled < LOOK_AFTER || is_alive(&mut connection.stream).await {
                 return Some(connection);
             }
         }

@@ -289,3 +289,14 @@ elif basics(m): pass
         assert!(text.contains("\"mode\": \"modern\""), "{text}");
     });
 }
+
+#[test]
+fn many_children_start_a_few_at_a_time_and_all_of_them() {
+    let servers = (0..24).map(|n| python(&format!("py{n}"), ECHO)).collect();
+    world(servers, |world| async move {
+        for server in 0..24 {
+            world.ready(server).await;
+        }
+        world.tool(23, &legacy(1), "1", "echo").await.text();
+    });
+}

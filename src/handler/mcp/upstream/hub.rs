@@ -255,6 +255,10 @@ impl Hub {
             self.config.max_in_flight,
             signals,
         );
+        let _permit = match self.http {
+            None => Some(self.shard.start_permit().await),
+            Some(_) => None,
+        };
         let mut unfinished = Unfinished(Some(Rc::clone(&duplex)));
         let limit = self.config.timeouts.connect;
         let shaking = async {

@@ -1,8 +1,9 @@
 //! What every part of the gateway's server side on one shard uses.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use super::wire::{Ticket, Wires};
+use crate::base::channel::{Receiver, Sender, bounded};
 use crate::base::log::Logger;
 use crate::handler::mcp::link::ServerEvent;
 use crate::handler::mcp::peers::{PeerMessage, Peers};
@@ -20,6 +21,28 @@ pub struct Shard {
     /// `[mcp] max_message_size`
     pub(crate) message_bytes_max: usize,
     tickets: Cell<u64>,
+    starts: Starts,
+}
+
+/// Children that may be starting at once: fifty servers must not mean fifty package managers
+/// fighting for the same cores. Large enough that a few that hang do not hold up the others.
+const STARTS_MAX: usize = 16;
+
+/// A queue whose filled places are the starts under way.
+#[derive(Debug)]
+struct Starts {
+    taken: Sender<()>,
+    free: RefCell<Receiver<()>>,
+}
+
+/// A child may start until this is dropped.
+#[derive(Debug)]
+pub(crate) struct StartPermit<'a>(&'a Starts);
+
+impl Drop for StartPermit<'_> {
+    fn drop(&mut self) {
+        self.0.free.borrow_mut().try_recv();
+    }
 }
 
 impl Shard {
@@ -41,7 +64,21 @@ impl Shard {
             parts,
             message_bytes_max,
             tickets: Cell::new(0),
+            starts: {
+                let (taken, free) = bounded(STARTS_MAX);
+                Starts {
+                    taken,
+                    free: RefCell::new(free),
+                }
+            },
         }
+    }
+
+    /// Waits until another child may start.
+    pub(crate) async fn start_permit(&self) -> StartPermit<'_> {
+        // The receiver lives as long as the sender, so this cannot fail.
+        let _ = self.starts.taken.send(()).await;
+        StartPermit(&self.starts)
     }
 
     /// Tells the fronts of all shards something that may be missed: a shard that does not keep
