@@ -41,6 +41,7 @@ http {{
       proxy_pass http://mcp;
       proxy_http_version 1.1;
       proxy_set_header Connection "";
+      proxy_set_header Host $http_host;
       proxy_buffering off;
     }}
   }}
@@ -70,7 +71,8 @@ class Nginx:
             )
         )
         command = ["/usr/sbin/nginx", "-p", str(self.folder), "-c", str(path), "-g", "daemon off;"]
-        self.process = subprocess.Popen(command, preexec_fn=limits, stderr=subprocess.DEVNULL)
+        quiet = subprocess.DEVNULL
+        self.process = subprocess.Popen(command, preexec_fn=limits, stdout=quiet, stderr=quiet)
         end = time.monotonic() + 10
         while not accepts(self.port):
             assert self.process.poll() is None and time.monotonic() < end, "nginx does not start"

@@ -338,9 +338,11 @@ def main():
     with tempfile.TemporaryDirectory(prefix="ringway-bench-") as name:
         folder = Path(name)
         servers, cases = start(folder)
-        results = rounds(cases, options.rounds, options.seconds, folder)
-        for server in servers:
-            server.stop()
+        try:
+            results = rounds(cases, options.rounds, options.seconds, folder)
+        finally:
+            for server in servers:
+                server.stop()
         found = memory(folder)
     when = datetime.datetime.now().replace(microsecond=0)
     table = report(results, found)
