@@ -37,6 +37,8 @@ const IDLE_AGE: Duration = Duration::from_secs(4);
 const IDLE_AGE_MAX: Duration = Duration::from_secs(60);
 /// A connection that was idle for longer is looked at before it is used again.
 const LOOK_AFTER: Duration = Duration::from_millis(100);
+/// Heads kept to be filled again.
+const HEADS_MAX: usize = 16;
 /// A body up to this size is written together with its head in one piece.
 const JOINED_BODY_MAX: usize = 16 * 1024;
 
@@ -116,6 +118,8 @@ pub struct Client {
     own: HeaderList,
     parts: Parts,
     idle: RefCell<Idle>,
+    /// Heads of responses that are done with, to be filled again.
+    heads: RefCell<Vec<ResponseHead>>,
 }
 
 #[derive(Debug, Default)]
@@ -169,6 +173,7 @@ impl Client {
             own,
             parts,
             idle: RefCell::default(),
+            heads: RefCell::default(),
         })
     }
 
@@ -295,6 +300,7 @@ impl Client {
         }
         connection.input = self.parts.buffers.small();
         connection.start = 0;
+        connection.head = self.heads.borrow_mut().pop().unwrap_or_default();
         let mut exchange = Exchange::new(Rc::clone(self), connection, limits.idle);
         let reading = within(limits.first_byte, pin!(exchange.read_head())).await;
         match reading {
@@ -346,6 +352,14 @@ impl Client {
         if !idle.is_swept {
             idle.is_swept = true;
             spawn(Rc::clone(self).sweep());
+        }
+    }
+
+    /// Keeps the memory of a head for another response.
+    pub(super) fn recycle(&self, head: ResponseHead) {
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < HEADS_MAX {
+            heads.push(head);
         }
     }
 

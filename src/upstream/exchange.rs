@@ -247,6 +247,7 @@ impl Drop for Exchange {
         } else if let Some(connection) = self.connection.take() {
             self.client.discard(connection);
         }
+        self.client.recycle(core::mem::take(&mut self.head));
     }
 }
 
