@@ -74,8 +74,13 @@ class Servers:
         """The official reference server over Streamable HTTP, with sessions."""
         port = free_port()
         command = [NODE, EVERYTHING, "streamableHttp"]
-        self.spawn(command, {"PORT": str(port)})
-        wait_until("server-everything listens", lambda: accepts(port), 30)
+        process, path = self.spawn(command, {"PORT": str(port)})
+
+        def listens():
+            assert process.poll() is None, f"{command}: {path.read_text(errors='replace')}"
+            return accepts(port)
+
+        wait_until("server-everything listens", listens, 30)
         return f"http://127.0.0.1:{port}/mcp"
 
     def fastmcp(self, *args: str) -> str:
