@@ -11,15 +11,9 @@ from pathlib import Path
 
 import h11
 import pytest
+from support.gateway import ECHO
 
 CASES = Path(__file__).parent / "h1/h1_cases.py"
-ECHO = """
-[log]
-access = "off"
-[[route]]
-path = "/"
-builtin = "echo"
-"""
 DRIVERS = ["defer", "coop", "uring", "epoll"]
 
 

@@ -13,16 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import h11
 import pytest
+from support.gateway import ECHO
 
 SEED = int(os.environ.get("FUZZ_SEED", "20260728"))
 COUNT = int(os.environ.get("FUZZ_ITERS", "4000"))
-ECHO = """
-[log]
-access = "off"
-[[route]]
-path = "/"
-builtin = "echo"
-"""
 # What a bent request gets: bytes on which parsers like to disagree.
 BENDS = [
     b"\n", b"\r", b"\0", b" ", b"\t", b":", b",", b";", b"\x7f", b"\x80", b"\xff", b"+", b"-", b"0",

@@ -3,8 +3,8 @@
 //! Waiting and moving bytes are kept apart. A wait is a poll through the ring (or epoll), holds
 //! no buffer and loses nothing when it is dropped; the bytes then move in a call that never
 //! waits. So no future of this module has to run to its end, no buffer belongs to the kernel,
-//! and an idle connection owns no memory but its task. Measured against reads and writes through
-//! the ring, a small request costs the same (docs/DECISIONS.md).
+//! and an idle connection owns no memory but its task. What that costs against reads and writes
+//! through the ring stands in docs/DECISIONS.md.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};

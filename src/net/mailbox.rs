@@ -67,12 +67,6 @@ impl<M> Inbox<M> {
         self.receiver.recv().await.ok()
     }
 
-    /// The next message if one is there.
-    #[must_use]
-    pub fn try_receive(&self) -> Option<M> {
-        self.receiver.try_recv().ok()
-    }
-
     /// The next message, blocking the thread; for threads without a runtime.
     #[must_use]
     pub fn receive_blocking(&self) -> Option<M> {

@@ -202,11 +202,6 @@ impl Client {
         Ok(self.try_on(connection, request, limits).await?)
     }
 
-    /// Closes what is idle.
-    pub fn close_idle(&self) {
-        self.idle.borrow_mut().connections.clear();
-    }
-
     /// An idle connection that is alive, the most recently used first.
     async fn take_idle(&self) -> Option<Box<Connection>> {
         loop {

@@ -18,6 +18,14 @@ ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("RINGWAY_BINARY", ROOT / "target/release/ringway"))
 START_SECONDS = 15
 STOP_SECONDS = 20
+# Answers every request with a description of it.
+ECHO = """
+[log]
+access = "off"
+[[route]]
+path = "/"
+builtin = "echo"
+"""
 
 
 def free_port() -> int:

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -61,6 +62,25 @@ impl Fake {
             }
         });
         Self { url, seen }
+    }
+
+    /// A legacy server that hands out the sessions `s0`, `s1` … and answers every call with the
+    /// session it came in.
+    pub(crate) fn with_sessions() -> Self {
+        let sessions = AtomicUsize::new(0);
+        Self::http(move |seen, stream| {
+            let session = match seen.rpc().as_str() {
+                "initialize" => format!("s{}", sessions.fetch_add(1, SeqCst)),
+                _ => String::new(),
+            };
+            legacy_basics(seen, stream, &session).unwrap_or_else(|| {
+                let session = seen.header("mcp-session-id").unwrap_or("none");
+                json(
+                    stream,
+                    &result(&seen.id(), &format!("{{\"s\":\"{session}\"}}")),
+                )
+            })
+        })
     }
 
     pub(crate) fn server(&self, name: &str) -> McpServer {

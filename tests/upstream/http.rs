@@ -125,20 +125,7 @@ fn a_header_mismatch_has_the_tools_listed_again_and_is_retried_once() {
 
 #[test]
 fn a_legacy_server_is_found_and_each_client_gets_a_session_of_its_own() {
-    static SESSIONS: AtomicUsize = AtomicUsize::new(0);
-    let fake = Fake::http(|seen, stream| {
-        let session = match seen.rpc().as_str() {
-            "initialize" => format!("s{}", SESSIONS.fetch_add(1, SeqCst)),
-            _ => String::new(),
-        };
-        legacy_basics(seen, stream, &session).unwrap_or_else(|| {
-            let session = seen.header("mcp-session-id").unwrap_or("none");
-            json(
-                stream,
-                &result(&seen.id(), &format!("{{\"s\":\"{session}\"}}")),
-            )
-        })
-    });
+    let fake = Fake::with_sessions();
     world(vec![fake.server("web")], |world| async move {
         let state = world.ready(0).await;
         assert_eq!(state.revisions, [Revision::V2025_06_18]);

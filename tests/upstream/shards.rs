@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use ringway::handler::mcp::link::Event;
 use ringway::net::sleep;
 
-use crate::fake::{Fake, json, legacy_basics, python, result};
+use crate::fake::{Fake, python};
 use crate::world::{Ends, end, legacy, shard, shards, tool_call};
 
 /// Waits for the other thread without holding up this one's runtime.
@@ -72,20 +71,7 @@ elif m.get("method") == "notifications/cancelled":
 
 #[test]
 fn a_client_has_one_session_at_a_server_whichever_shard_it_comes_to() {
-    static SESSIONS: AtomicUsize = AtomicUsize::new(0);
-    let fake = Fake::http(|seen, stream| {
-        let session = match seen.rpc().as_str() {
-            "initialize" => format!("s{}", SESSIONS.fetch_add(1, SeqCst)),
-            _ => String::new(),
-        };
-        legacy_basics(seen, stream, &session).unwrap_or_else(|| {
-            let session = seen.header("mcp-session-id").unwrap_or("none");
-            json(
-                stream,
-                &result(&seen.id(), &format!("{{\"s\":\"{session}\"}}")),
-            )
-        })
-    });
+    let fake = Fake::with_sessions();
     let both = Arc::new(Barrier::new(2));
     let (texts, heard) = std::sync::mpsc::channel();
     let tests = (0..2)
@@ -113,7 +99,7 @@ fn a_client_has_one_session_at_a_server_whichever_shard_it_comes_to() {
         assert_eq!(first.1, second.1, "client {client}");
     }
     assert_eq!(
-        SESSIONS.load(SeqCst),
+        fake.of("initialize").len(),
         3,
         "one for the owner, one for each client"
     );

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Scope;
 use super::gateway::Gateway;
-use super::link::{ServerId, ServerState, Status, Transport};
+use super::link::{ServerId, ServerState, Transport};
 use crate::config::McpTarget;
 use crate::handler::builtin::{Catalogue, PublicTool};
 
@@ -50,25 +48,11 @@ impl Gateway {
             Some(McpTarget::Http { .. }) => Transport::StreamableHttp,
             None => Transport::Builtin,
         };
-        ServerState {
-            id: ServerId(at as u16),
-            name: self
-                .links
-                .get(at)
-                .map_or_else(|| "".into(), |(name, _)| Arc::clone(name)),
-            transport,
-            status: Status::Starting,
-            revisions: Vec::new(),
-            capabilities: Bytes::new(),
-            caching: Default::default(),
-            info: Bytes::new(),
-            instructions: None,
-            tools: Vec::new(),
-            prompts: Vec::new(),
-            resources: Vec::new(),
-            templates: Vec::new(),
-            restarts: 0,
-        }
+        let name = self
+            .links
+            .get(at)
+            .map_or_else(|| "".into(), |(name, _)| Arc::clone(name));
+        ServerState::unknown(ServerId(at as u16), name, transport)
     }
 
     /// How names were made unique, one line each, for the log at start.

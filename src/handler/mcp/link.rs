@@ -251,6 +251,27 @@ pub struct Caching {
 }
 
 impl ServerState {
+    /// A server that nothing is known of yet.
+    #[must_use]
+    pub fn unknown(id: ServerId, name: Arc<str>, transport: Transport) -> Self {
+        Self {
+            id,
+            name,
+            transport,
+            status: Status::Starting,
+            revisions: Vec::new(),
+            capabilities: Bytes::new(),
+            caching: Caching::default(),
+            info: Bytes::new(),
+            instructions: None,
+            tools: Vec::new(),
+            prompts: Vec::new(),
+            resources: Vec::new(),
+            templates: Vec::new(),
+            restarts: 0,
+        }
+    }
+
     /// Whether the server speaks a revision of that era.
     #[must_use]
     pub fn speaks(&self, era: Era) -> bool {

@@ -32,11 +32,7 @@ fn call(name: &str) -> Ask {
 fn a_call_goes_through_byte_for_byte_but_for_its_name() {
     let fleet = Fleet::usual();
     let result = r#"{ "content":[], "resultType":"complete","x":1e2}"#;
-    fleet
-        .puppet(1, 1)
-        .replies
-        .borrow_mut()
-        .push_back(complete(result));
+    fleet.puppet(1, 1).will_reply(complete(result));
     let params = r#""arguments": {"b" : [1.0,"\u00e4"]} ,"name":"new_t""#;
     let reading = fleet.ask(1, Ask::modern("tools/call", "new_t", params));
     assert_eq!(reading.status, 200);
@@ -60,11 +56,7 @@ fn a_call_goes_through_byte_for_byte_but_for_its_name() {
 #[test]
 fn one_server_alone_keeps_its_names() {
     let fleet = Fleet::usual();
-    fleet
-        .puppet(0, 1)
-        .replies
-        .borrow_mut()
-        .push_back(complete("{}"));
+    fleet.puppet(0, 1).will_reply(complete("{}"));
     assert_eq!(fleet.ask(0, call("t").at("/new")).status, 200);
     assert_eq!(fleet.ask(0, call("t").at("/none")).status, 404);
     let unknown = fleet.ask(0, call("new_t").at("/new"));
@@ -120,11 +112,7 @@ fn errors_have_the_status_of_their_era() {
         error: Some(-32021),
         ..outcome("{}")
     };
-    fleet
-        .puppet(0, 1)
-        .replies
-        .borrow_mut()
-        .push_back(Reply::Complete(missing));
+    fleet.puppet(0, 1).will_reply(Reply::Complete(missing));
     assert_eq!(fleet.ask(0, call("new_t")).status, 400);
 }
 
@@ -291,11 +279,7 @@ fn initialize_never_answers_a_modern_version() {
 fn progress_makes_the_answer_a_stream_and_hanging_up_cancels() {
     let fleet = Fleet::usual();
     let (events, receiver) = bounded(4);
-    fleet
-        .puppet(0, 1)
-        .replies
-        .borrow_mut()
-        .push_back(Reply::Stream(receiver));
+    fleet.puppet(0, 1).will_reply(Reply::Stream(receiver));
     let pending = fleet.begin(0, call("new_t"));
     assert!(pending.response().is_none());
     let progress = notification(
@@ -323,11 +307,7 @@ fn an_answer_that_comes_first_is_json_and_a_slow_one_beats() {
     let fleet = Fleet::usual();
     for is_slow in [false, true] {
         let (events, receiver) = bounded(4);
-        fleet
-            .puppet(0, 1)
-            .replies
-            .borrow_mut()
-            .push_back(Reply::Stream(receiver));
+        fleet.puppet(0, 1).will_reply(Reply::Stream(receiver));
         let pending = fleet.begin(0, call("new_t"));
         if is_slow {
             fleet.world.advance(HEARTBEAT);
@@ -377,11 +357,7 @@ fn an_elicitation_is_answered_through_another_shard() {
     let session = fleet.session(1, "2025-11-25", r#"{"elicitation":{}}"#);
     let stranger = fleet.session(1, "2025-11-25", r#"{"elicitation":{}}"#);
     let (events, receiver) = bounded(4);
-    fleet
-        .puppet(0, 0)
-        .replies
-        .borrow_mut()
-        .push_back(Reply::Stream(receiver));
+    fleet.puppet(0, 0).will_reply(Reply::Stream(receiver));
     let ask = Ask::legacy("tools/call", r#"{"name":"old_t"}"#).of(&session);
     let pending = fleet.begin(0, ask);
     let (sender, mut answers) = bounded(1);
@@ -432,11 +408,7 @@ fn what_the_client_cannot_do_is_declined() {
     let fleet = Fleet::usual();
     let session = fleet.session(0, "2025-11-25", r#"{"roots":{}}"#);
     let (events, receiver) = bounded(4);
-    fleet
-        .puppet(0, 0)
-        .replies
-        .borrow_mut()
-        .push_back(Reply::Stream(receiver));
+    fleet.puppet(0, 0).will_reply(Reply::Stream(receiver));
     let _pending = fleet.begin(
         0,
         Ask::legacy("tools/call", r#"{"name":"old_t"}"#).of(&session),
@@ -464,11 +436,7 @@ fn cancellation_reaches_the_shard_that_runs_the_call() {
     let fleet = Fleet::usual();
     let session = fleet.session(0, "2025-11-25", "{}");
     let (events, receiver) = bounded(4);
-    fleet
-        .puppet(0, 0)
-        .replies
-        .borrow_mut()
-        .push_back(Reply::Stream(receiver));
+    fleet.puppet(0, 0).will_reply(Reply::Stream(receiver));
     let ask = Ask::legacy("tools/call", r#"{"name":"old_t"}"#).of(&session);
     let pending = fleet.begin(0, ask);
     let cancel = |id: u8| {
@@ -494,11 +462,7 @@ fn a_legacy_client_that_goes_away_has_not_cancelled() {
     let fleet = Fleet::usual();
     let session = fleet.session(0, "2025-11-25", "{}");
     let (events, receiver) = bounded(1);
-    fleet
-        .puppet(0, 0)
-        .replies
-        .borrow_mut()
-        .push_back(Reply::Stream(receiver));
+    fleet.puppet(0, 0).will_reply(Reply::Stream(receiver));
     let ask = Ask::legacy("tools/call", r#"{"name":"old_t"}"#).of(&session);
     let pending = fleet.begin(0, ask);
     pending.hang_up(&fleet.world);
@@ -526,11 +490,7 @@ fn log_messages_pass_by_level() {
     };
     let run = |ask: Ask, server: usize| {
         let (events, receiver) = bounded(8);
-        fleet
-            .puppet(0, server)
-            .replies
-            .borrow_mut()
-            .push_back(Reply::Stream(receiver));
+        fleet.puppet(0, server).will_reply(Reply::Stream(receiver));
         let pending = fleet.begin(0, ask);
         for level in ["debug", "warning", "error"] {
             events.try_send(Event::Notification(log(level))).unwrap();
@@ -649,11 +609,7 @@ fn batches_are_answered_in_the_one_revision_that_has_them() {
     );
 
     let (events, receiver) = bounded(4);
-    fleet
-        .puppet(0, 0)
-        .replies
-        .borrow_mut()
-        .push_back(Reply::Stream(receiver));
+    fleet.puppet(0, 0).will_reply(Reply::Stream(receiver));
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"old_t"}}"#;
     let mut reading = fleet.ask(
         0,
@@ -900,11 +856,7 @@ fn forms_of_requests_and_answers() {
 
     // A client that takes JSON alone gets the answer alone.
     let (sender, receiver) = bounded(4);
-    fleet
-        .puppet(0, 1)
-        .replies
-        .borrow_mut()
-        .push_back(Reply::Stream(receiver));
+    fleet.puppet(0, 1).will_reply(Reply::Stream(receiver));
     let json = call("new_t")
         .without("Accept")
         .with("Accept", "application/json");

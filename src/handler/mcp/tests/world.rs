@@ -108,6 +108,13 @@ pub(super) struct Puppet {
     pub(super) ended: Cell<usize>,
 }
 
+impl Puppet {
+    /// Answers the next call that has no answer yet with this.
+    pub(super) fn will_reply(&self, reply: Reply) {
+        self.replies.borrow_mut().push_back(reply);
+    }
+}
+
 impl Link for Puppet {
     fn call(&self, call: Call) -> Reply {
         self.calls.borrow_mut().push(call);

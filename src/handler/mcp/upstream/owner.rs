@@ -30,7 +30,7 @@ use super::way::{Trouble, Way};
 use crate::base::channel::{Receiver, Sender, bounded};
 use crate::base::clock;
 use crate::config::{McpServer, McpTarget};
-use crate::handler::mcp::link::{Caching, ServerEvent, ServerId, ServerState, Status, Transport};
+use crate::handler::mcp::link::{ServerEvent, ServerId, ServerState, Status, Transport};
 use crate::mcp::method::Method;
 use crate::mcp::revision::{Era, Revision};
 use crate::net::timer::within;
@@ -494,22 +494,7 @@ impl Owner {
 
 /// A server that nothing is known of yet.
 fn unknown(id: ServerId, config: &McpServer, transport: Transport) -> Route {
-    let state = ServerState {
-        id,
-        name: Arc::clone(&config.name),
-        transport,
-        status: Status::Starting,
-        revisions: Vec::new(),
-        capabilities: Bytes::new(),
-        caching: Caching::default(),
-        info: Bytes::new(),
-        instructions: None,
-        tools: Vec::new(),
-        prompts: Vec::new(),
-        resources: Vec::new(),
-        templates: Vec::new(),
-        restarts: 0,
-    };
+    let state = ServerState::unknown(id, Arc::clone(&config.name), transport);
     Route {
         state: Arc::new(state),
         modern: None,
