@@ -367,7 +367,9 @@ impl fmt::Debug for HeaderList {
 /// Whether the bytes hold a line break or NUL.
 #[inline]
 fn breaks_message(bytes: &[u8]) -> bool {
-    bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
+    // No early exit: whole vectors of bytes are compared at once.
+    let breaks = |byte: u8| u8::from(byte == b'\r') | u8::from(byte == b'\n') | u8::from(byte == 0);
+    bytes.iter().fold(0, |found, &byte| found | breaks(byte)) != 0
 }
 
 /// Whether the bytes are a token (RFC 9110 §5.6.2): what methods and field names are made of.

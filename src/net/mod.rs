@@ -2,7 +2,7 @@
 //! protocol and no configuration.
 //!
 //! Invariants: a runtime is built on the thread that runs it; every future may be dropped without
-//! losing a byte or a descriptor; no buffer ever belongs to the kernel; descriptors are CLOEXEC
+//! losing a byte or a descriptor; the kernel never holds a buffer to fill; descriptors are CLOEXEC
 //! from birth; `unsafe` is in `sys` alone.
 
 pub mod affinity;

@@ -164,6 +164,13 @@ impl Plain {
         self.with_socket(|socket| socket.send_with_flags(bytes, SEND_FLAGS))
     }
 
+    /// Sends what fits through the ring, together with what other connections send in this turn
+    /// of the loop; waits if that is nothing. The buffer comes back. Dropping it half-way leaves
+    /// only closing.
+    pub async fn send(&mut self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        self.fd.send(buffer).await
+    }
+
     /// Writes what fits of several parts without their first `skipped` bytes, and never waits.
     pub fn try_write_parts(&self, parts: &[&[u8]], skipped: usize) -> io::Result<usize> {
         send_parts(self.fd.as_fd(), parts, skipped)

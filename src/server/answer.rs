@@ -18,6 +18,7 @@ use crate::server::Server;
 use crate::server::connection::Close;
 use crate::server::content::{Content, Wire};
 use crate::server::deadlines::{Limit, Place};
+use crate::server::reader::Reader;
 
 /// Content up to so many bytes is copied behind its head; beyond it a second part of the write
 /// costs less than the copy.
@@ -195,14 +196,25 @@ fn within_length(kind: BodyKind, sent: u64, bytes: Bytes) -> Bytes {
 pub(super) async fn flush(
     server: &Server,
     place: &Place,
-    socket: &Plain,
+    reader: &mut Reader,
     output: &mut Vec<u8>,
 ) -> Result<(), Close> {
     if output.is_empty() {
         return Ok(());
     }
     // Nearly always the socket takes it all.
-    let sent = match socket.try_write(output) {
+    let sent = match reader.socket_mut() {
+        Some(socket) => {
+            place.arm_for(Limit::Send, server.config.server.send_timeout);
+            let (sent, buffer) = socket.send(core::mem::take(output)).await;
+            place.disarm();
+            *output = buffer;
+            sent
+        }
+        // A wait goes on beside a handler: a stream. Its events come one by one.
+        None => reader.socket().try_write(output),
+    };
+    let sent = match sent {
         Ok(sent) => sent,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
         Err(_) => return Err(Close::Now),
@@ -210,7 +222,7 @@ pub(super) async fn flush(
     server.recorder.add(Counter::SentBytes, sent as u64);
     if sent < output.len() {
         let rest = output.get(sent..).unwrap_or_default();
-        Box::pin(send_parts(server, place, socket, &[rest])).await?;
+        Box::pin(send_parts(server, place, reader.socket(), &[rest])).await?;
     }
     output.clear();
     Ok(())

@@ -44,7 +44,7 @@ pub(super) struct Wire<'a> {
 impl Wire<'_> {
     /// Sends the output and gives its buffer back.
     pub(super) async fn flush(&mut self) -> Result<(), Close> {
-        answer::flush(self.server, self.place, self.reader.socket(), self.output).await?;
+        answer::flush(self.server, self.place, self.reader, self.output).await?;
         self.server.buffers.give_back(core::mem::take(self.output));
         Ok(())
     }

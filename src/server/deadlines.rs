@@ -4,11 +4,12 @@
 //! down from here (`shutdown(2)`), which ends whatever its task waits for; the task then asks
 //! which limit it was. Limits fire late by at most one sweep.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::base::clock;
 use crate::net::sys::FdNote;
 
 /// Pause between two sweeps: how late a limit may fire.
@@ -34,6 +35,8 @@ pub enum Limit {
 #[derive(Debug, Default)]
 pub struct Deadlines {
     table: RefCell<Table>,
+    /// When the last sweep was; none yet at the start.
+    swept: Cell<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +86,7 @@ impl Deadlines {
 
     /// Ends the waits that are overdue.
     pub fn sweep(&self, now: Instant) {
+        self.swept.set(Some(now));
         for entry in self.table.borrow_mut().entries.iter_mut().flatten() {
             if let Some((at, limit)) = entry.armed
                 && at <= now
@@ -150,6 +154,12 @@ impl Place {
     /// Limits the wait that follows.
     pub fn arm(&self, limit: Limit, at: Instant) {
         self.set(Some((at, limit)), false);
+    }
+
+    /// Limits the wait that follows without a look at the clock: counts from the next sweep.
+    pub fn arm_for(&self, limit: Limit, timeout: Duration) {
+        let swept = self.deadlines.swept.get().unwrap_or_else(clock::mono);
+        self.arm(limit, swept + SWEEP_INTERVAL + timeout);
     }
 
     /// Limits a wait between two requests, or for the first: a drain ends it at once.

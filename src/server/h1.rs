@@ -296,8 +296,14 @@ impl Connection {
         Err(Close::Linger)
     }
 
-    async fn flush(&self, output: &mut Vec<u8>) -> Result<(), Close> {
-        answer::flush(&self.server, &self.place, self.reader.socket(), output).await
+    async fn flush(&mut self, output: &mut Vec<u8>) -> Result<(), Close> {
+        let Self {
+            server,
+            place,
+            reader,
+            ..
+        } = self;
+        answer::flush(server, place, reader, output).await
     }
 }
 
@@ -321,7 +327,7 @@ async fn handle(
     // Up to here no time has passed and the limit of the wait before may stay armed.
     wire.place.disarm();
     // Earlier answers do not wait for this one.
-    if wire.flush().await.is_err() {
+    if Box::pin(wire.flush()).await.is_err() {
         return Handled::Unwanted;
     }
     poll_fn(|cx| {

@@ -28,6 +28,11 @@ impl Reader {
         &self.socket
     }
 
+    /// The socket for itself, if no wait goes on beside a handler.
+    pub(super) fn socket_mut(&mut self) -> Option<&mut Plain> {
+        Rc::get_mut(&mut self.socket)
+    }
+
     /// Waits for bytes or the end, and for nothing else: allocates nothing.
     pub(super) async fn readable(&mut self) -> io::Result<()> {
         match &mut self.waiting {
