@@ -8,14 +8,17 @@ pub use request_id::RequestId;
 
 use std::time::Duration;
 
+use crate::base::ids::UUID_BYTES;
 use crate::config::Config;
-use crate::http::{HeaderList, RequestHead, Response};
+use crate::http::{HeaderList, Known, RequestHead, Response};
 
 /// The response half of one configuration.
 #[derive(Debug)]
 pub struct ResponseFilter {
     /// The configured fields and `X-Server`, ready to copy.
     fixed: HeaderList,
+    /// The same with the request's own fields behind them, their values to be written over.
+    whole: HeaderList,
     has_process_time: bool,
 }
 
@@ -25,18 +28,22 @@ impl ResponseFilter {
     pub fn new(config: &Config) -> Self {
         let mut fixed = HeaderList::new();
         for (name, value) in &config.headers {
-            // The configuration refuses fields that cannot be sent; none gets past here.
-            fixed
-                .try_push(name.as_bytes(), value.as_bytes())
-                .unwrap_or(());
+            fixed.push(name.as_bytes(), value.as_bytes());
         }
         let server = config.server.server_header.as_str();
-        if !server.is_empty() {
+        let has_process_time = !server.is_empty();
+        if has_process_time {
             fixed.push(b"X-Server", server.as_bytes());
+        }
+        let mut whole = fixed.clone();
+        whole.push_known(Known::XRequestId, &[b'0'; UUID_BYTES]);
+        if has_process_time {
+            whole.push(PROCESS_TIME, &seconds(Duration::ZERO));
         }
         Self {
             fixed,
-            has_process_time: !server.is_empty(),
+            whole,
+            has_process_time,
         }
     }
 
@@ -51,29 +58,41 @@ impl ResponseFilter {
         elapsed: Duration,
     ) {
         let headers = &mut response.headers;
-        if self.clashes(headers) {
-            for (_, name, value) in self.fixed.iter() {
-                if headers.get_by_name(name).is_none() {
-                    headers.push(name, value);
-                }
-            }
-        } else {
-            headers.append(&self.fixed);
+        let id = id.as_bytes(request);
+        let time = seconds(elapsed);
+        // Nearly always the fields differ from the prepared ones in these two values alone.
+        if id.len() == UUID_BYTES && time.len() == TIME_BYTES && !self.clashes(headers) {
+            headers.append(&self.whole);
+            let place = usize::from(self.has_process_time);
+            let is_done = headers.overwrite(place, id)
+                && (!self.has_process_time || headers.overwrite(0, &time));
+            debug_assert!(is_done, "the values have the prepared lengths");
+            return;
         }
-        headers.push(b"X-Request-Id", id.as_bytes(request));
+        for (_, name, value) in self.fixed.iter() {
+            if headers.get_by_name(name).is_none() {
+                headers.push(name, value);
+            }
+        }
+        headers.push_known(Known::XRequestId, id);
         if self.has_process_time {
-            headers.push(b"X-Process-Time", &seconds(elapsed));
+            headers.push(PROCESS_TIME, &time);
         }
     }
 
+    /// Whether the handler has set a field that is fixed as well. Known names are compared by
+    /// index; no unknown name equals a known one.
     fn clashes(&self, headers: &HeaderList) -> bool {
-        headers.iter().any(|(_, name, _)| {
-            self.fixed
-                .iter()
-                .any(|(_, fixed, _)| fixed.eq_ignore_ascii_case(name))
+        headers.iter().any(|(known, name, _)| match known {
+            Known::Other => self.fixed.get_by_name(name).is_some(),
+            known => self.fixed.contains(known),
         })
     }
 }
+
+const PROCESS_TIME: &[u8] = b"X-Process-Time";
+/// Length of a time below ten seconds.
+const TIME_BYTES: usize = 8;
 
 /// Seconds with six decimals, at most `9999.999999`.
 fn seconds(elapsed: Duration) -> Seconds {
