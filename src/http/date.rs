@@ -32,6 +32,16 @@ pub fn write_date(unix_seconds: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b" GMT");
 }
 
+/// Reads a date field: IMF-fixdate, and the two obsolete forms that a recipient must accept (RFC
+/// 9110 §5.6.7). Seconds since the Unix epoch; moments before it are 0.
+#[must_use]
+pub fn parse_date(value: &[u8]) -> Option<u64> {
+    let text = core::str::from_utf8(value).ok()?;
+    let moment = httpdate::parse_http_date(text).ok()?;
+    let since = moment.duration_since(std::time::UNIX_EPOCH);
+    Some(since.map_or(0, |since| since.as_secs()))
+}
+
 fn two_digits(number: u8, out: &mut Vec<u8>) {
     out.push(b'0' + number / 10);
     out.push(b'0' + number % 10);
@@ -54,6 +64,34 @@ mod tests {
             write_date(seconds, &mut out);
             assert_eq!(core::str::from_utf8(&out).unwrap(), text);
             assert_eq!(out.len(), DATE_LEN);
+            assert_eq!(parse_date(&out), Some(seconds));
         }
+    }
+
+    #[test]
+    fn obsolete_forms_are_read() {
+        for text in [
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+        ] {
+            assert_eq!(parse_date(text.as_bytes()), Some(784_111_777), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_date_is_none() {
+        for text in [
+            "",
+            "0",
+            "-1",
+            "Sun, 06 Nov 1994 08:49:37 PST",
+            "Sun, 06 Nov 1994 25:49:37 GMT",
+            "Sun, 06 Nov 1994",
+            "06 Nov 1994 08:49:37 GMT",
+        ] {
+            assert_eq!(parse_date(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(parse_date(b"\xff\xfe"), None);
     }
 }
