@@ -27,18 +27,29 @@ known_fields! {
     Accept = "Accept",
     AcceptEncoding = "Accept-Encoding",
     AcceptLanguage = "Accept-Language",
+    AcceptRanges = "Accept-Ranges",
+    Age = "Age",
     Allow = "Allow",
     Authorization = "Authorization",
     CacheControl = "Cache-Control",
     ContentEncoding = "Content-Encoding",
+    ContentLanguage = "Content-Language",
+    ContentLocation = "Content-Location",
+    ContentRange = "Content-Range",
     Cookie = "Cookie",
     Date = "Date",
     Etag = "ETag",
     Expect = "Expect",
+    Expires = "Expires",
     Forwarded = "Forwarded",
+    IfMatch = "If-Match",
+    IfModifiedSince = "If-Modified-Since",
     IfNoneMatch = "If-None-Match",
+    IfRange = "If-Range",
+    IfUnmodifiedSince = "If-Unmodified-Since",
     KeepAlive = "Keep-Alive",
     LastEventId = "Last-Event-ID",
+    LastModified = "Last-Modified",
     Location = "Location",
     MaxForwards = "Max-Forwards",
     McpMethod = "Mcp-Method",
@@ -46,8 +57,10 @@ known_fields! {
     McpProtocolVersion = "Mcp-Protocol-Version",
     McpSessionId = "Mcp-Session-Id",
     Origin = "Origin",
+    Pragma = "Pragma",
     ProxyAuthorization = "Proxy-Authorization",
     ProxyConnection = "Proxy-Connection",
+    Range = "Range",
     Referer = "Referer",
     RetryAfter = "Retry-After",
     Server = "Server",
@@ -57,6 +70,7 @@ known_fields! {
     Upgrade = "Upgrade",
     UserAgent = "User-Agent",
     Vary = "Vary",
+    Via = "Via",
     WwwAuthenticate = "WWW-Authenticate",
     XAccelBuffering = "X-Accel-Buffering",
     XForwardedFor = "X-Forwarded-For",
@@ -73,10 +87,11 @@ impl Known {
     /// Which known name this is, without regard to case.
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
-        let (Some(&first), Some(&last)) = (name.first(), name.last()) else {
+        let near_end = name.get(name.len().saturating_sub(2));
+        let (Some(&first), Some(&near_end)) = (name.first(), near_end) else {
             return Self::Other;
         };
-        match SLOTS.get(slot(name.len(), first, last)) {
+        match SLOTS.get(slot(name.len(), first, near_end)) {
             Some(Some((spelling, known))) if is_same(name, spelling.as_bytes()) => *known,
             _ => Self::Other,
         }
@@ -115,6 +130,16 @@ impl Known {
                     | Self::ContentLength
                     | Self::ContentType
                     | Self::ContentEncoding
+                    | Self::ContentRange
+                    | Self::Age
+                    | Self::Expires
+                    | Self::IfMatch
+                    | Self::IfModifiedSince
+                    | Self::IfNoneMatch
+                    | Self::IfRange
+                    | Self::IfUnmodifiedSince
+                    | Self::Pragma
+                    | Self::Range
                     | Self::Authorization
                     | Self::CacheControl
                     | Self::Cookie
@@ -138,8 +163,8 @@ impl Known {
 const SLOT_COUNT: usize = 256;
 
 /// The slot of a name; the multipliers were searched for so that no two known names share one.
-const fn slot(len: usize, first: u8, last: u8) -> usize {
-    let sum = len * 7 + (first | 0x20) as usize + (last | 0x20) as usize * 8;
+const fn slot(len: usize, first: u8, near_end: u8) -> usize {
+    let sum = len * 2 + (first | 0x20) as usize * 23 + (near_end | 0x20) as usize * 37;
     sum % SLOT_COUNT
 }
 
@@ -194,7 +219,7 @@ const fn slots() -> [Option<(&'static str, Known)>; SLOT_COUNT] {
         let (name, known) = NAMES[index];
         let bytes = name.as_bytes();
         assert!(bytes.len() <= 24, "is_same() compares three words at most");
-        let slot = slot(bytes.len(), bytes[0], bytes[bytes.len() - 1]);
+        let slot = slot(bytes.len(), bytes[0], bytes[bytes.len() - 2]);
         assert!(
             slots[slot].is_none(),
             "two names share a slot: search other multipliers for slot()"
