@@ -131,14 +131,11 @@ impl Known {
                     | Self::ContentType
                     | Self::ContentEncoding
                     | Self::ContentRange
-                    | Self::Age
-                    | Self::Expires
                     | Self::IfMatch
                     | Self::IfModifiedSince
                     | Self::IfNoneMatch
                     | Self::IfRange
                     | Self::IfUnmodifiedSince
-                    | Self::Pragma
                     | Self::Range
                     | Self::Authorization
                     | Self::CacheControl
