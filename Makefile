@@ -1,7 +1,7 @@
 # Everything a developer types. `make help` lists it.
 PY := tests/.env/py/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help run release test lint unit deps integration conformance bench-quick clean-env
+.PHONY: help run release test lint unit deps programs integration conformance bench-quick clean-env
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -21,7 +21,10 @@ lint: ## formatting and clippy
 unit: tests/.env/py/.ok ## Rust tests: units, properties, fuzzing by seed, h11, the house's rules
 	RINGWAY_TEST_PYTHON=$(abspath $(PY)) cargo test --locked
 
-deps: tests/.env/py/.ok tests/.env/py1/.ok tests/node_modules/.ok
+deps: programs tests/.env/py/.ok tests/.env/py1/.ok tests/node_modules/.ok
+
+programs:
+	@tests/install-debian-packages
 
 # Two Python environments, because the two generations of the official SDK share a name.
 tests/.env/%/.ok: tests/requirements-%.txt

@@ -9,8 +9,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from support.commands import command  # noqa: E402
 from support.gateway import Gateway  # noqa: E402
 from support.servers import Servers  # noqa: E402
+
+
+def pytest_runtest_setup(item):
+    """`@pytest.mark.needs("h2load")`: without the program the test fails; it is never skipped."""
+    for marker in item.iter_markers("needs"):
+        for name in marker.args:
+            command(name)
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@
 use super::expand::Env;
 use super::node::{Entry, Node, Table, Value};
 use super::problem::{At, Findings, Problem};
-use super::raw::RawConfig;
 use super::read::Read as _;
+use super::sections::RawConfig;
 use crate::base::nearest::nearest;
 
 const PREFIX: &str = "RINGWAY_";

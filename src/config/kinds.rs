@@ -145,7 +145,7 @@ macro_rules! words {
     }) => {
         $(#[$about])*
         #[derive(Clone, Debug)]
-        pub(super) struct $name(pub(super) $target);
+        pub(in crate::config) struct $name(pub(in crate::config) $target);
 
         impl $crate::config::read::Read for $name {
             fn read(

@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::env::{Flags, overlay_flags, overlay_variables};
-use super::expand::{Env, Scope, home};
+use super::expand::{Env, Scope};
 use super::gather::Gatherer;
 use super::mcp_json::{self, ServersFile};
 use super::node::{Node, Table, Value, parse_toml};
 use super::problem::{At, Findings, Problem};
-use super::raw::RawConfig;
-use super::resolve::resolve;
+use super::sections::{Around, RawConfig, resolve};
 
 /// The file that is read where nothing else is said and it exists.
 pub const DEFAULT_FILE: &str = "ringway.toml";
@@ -58,12 +57,11 @@ pub(super) fn load_with(
     let mut found = Findings::default();
     let mut files = Vec::new();
     let own = own_file(options, env, read_file, &mut found);
-    let file = own
-        .as_ref()
-        .map_or(Path::new(DEFAULT_FILE), |(path, _)| path);
-    // Absolute, because children may start elsewhere.
-    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+    let folder = folder(own.as_ref().map(|(path, _)| path.as_path()));
+    let around = Around {
+        folder: &folder,
+        env,
+    };
     let mut root = Table::default();
     if let Some((path, text)) = own {
         let start = At::file(&path.display().to_string(), &text);
@@ -80,7 +78,7 @@ pub(super) fn load_with(
     let (entries, servers_file, demo) = raw_mcp.map_or((None, None, None), |mcp| {
         (mcp.servers.take(), mcp.servers_file.take(), mcp.demo)
     });
-    let mut config = resolve(raw, &mut found);
+    let mut config = resolve(raw, &around, &mut found);
 
     let listeners: Vec<SocketAddr> = config.listeners.iter().map(|one| one.address).collect();
     let mut gatherer = Gatherer {
@@ -94,7 +92,7 @@ pub(super) fn load_with(
     let mut errors = std::mem::take(&mut found.errors);
     errors.append(&mut found.unknown);
     errors.sort_by_key(|problem| problem.offset);
-    let servers_file = servers_file.map(|file| (file.at, folder.join(home(&file.value, env))));
+    let servers_file = servers_file.map(|file| (file.at, around.path(&file.value)));
     let flags = options
         .mcp
         .iter()
@@ -117,6 +115,13 @@ pub(super) fn load_with(
     } else {
         Err(errors)
     }
+}
+
+/// Where relative paths start. Absolute, because children may start elsewhere.
+fn folder(file: Option<&Path>) -> PathBuf {
+    let file = file.unwrap_or(Path::new(DEFAULT_FILE));
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    file.parent().unwrap_or(Path::new("")).to_owned()
 }
 
 /// Our own file: `--config`, RINGWAY_CONFIG, or ringway.toml if it is there.

@@ -55,16 +55,16 @@ macro_rules! section {
         $(#[$about])*
         #[derive(Debug, Default, schemars::JsonSchema)]
         #[schemars(deny_unknown_fields)]
-        pub(super) struct $name {
-            $($(#[$field_about])* pub(super) $field: Option<$kind>,)*
+        pub(in crate::config) struct $name {
+            $($(#[$field_about])* pub(in crate::config) $field: Option<$kind>,)*
         }
 
         impl $name {
             /// Every key, in the order of the documentation.
-            pub(super) const KEYS: &'static [&'static str] = &[$(stringify!($field)),*];
+            pub(in crate::config) const KEYS: &'static [&'static str] = &[$(stringify!($field)),*];
 
             /// Reads the keys of `table`, which stands at `path`.
-            pub(super) fn read_table(
+            pub(in crate::config) fn read_table(
                 table: &$crate::config::node::Table,
                 path: &str,
                 found: &mut $crate::config::problem::Findings,

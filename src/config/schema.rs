@@ -3,7 +3,7 @@
 use schemars::transform::{RecursiveTransform, Transform as _};
 use schemars::{Schema, generate::SchemaSettings};
 
-use super::raw::RawConfig;
+use super::sections::RawConfig;
 
 /// The schema (draft 2020-12), indented.
 #[must_use]

@@ -6,11 +6,12 @@
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::env::variable_name;
 use super::load::{load_with, read_file};
-use super::raw::RawConfig;
 use super::read::Read as _;
+use super::sections::RawConfig;
 use super::*;
 
 const FIXTURES: &str = "tests/fixtures/mcp-json";
@@ -530,8 +531,8 @@ fn the_schema_names_every_key_and_no_null() {
     let schema = json_schema();
     for key in RawConfig::KEYS
         .iter()
-        .chain(raw::RawServer::KEYS)
-        .chain(raw::RawEntry::KEYS)
+        .chain(sections::server::RawServer::KEYS)
+        .chain(sections::mcp_server::RawEntry::KEYS)
     {
         assert!(schema.contains(&format!("\"{key}\"")), "{key}");
     }
@@ -546,11 +547,11 @@ fn the_schema_names_every_key_and_no_null() {
 fn the_documentation_names_every_key() {
     let text = include_str!("../../docs/CONFIGURATION.md");
     let sections: [(&str, &[&str]); 5] = [
-        ("server.", raw::RawServer::KEYS),
-        ("log.", raw::RawLog::KEYS),
-        ("metrics.", raw::RawMetrics::KEYS),
-        ("mcp.", raw::RawMcp::KEYS),
-        ("", raw::RawEntry::KEYS),
+        ("server.", sections::server::RawServer::KEYS),
+        ("log.", sections::log::RawLog::KEYS),
+        ("metrics.", sections::RawMetrics::KEYS),
+        ("mcp.", sections::mcp::RawMcp::KEYS),
+        ("", sections::mcp_server::RawEntry::KEYS),
     ];
     for (section, keys) in sections {
         for key in keys {

@@ -3,6 +3,18 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+/// A gibibyte, in bytes.
+pub(super) const GIB: u64 = 1 << 30;
+/// An hour in milliseconds.
+pub(super) const HOUR_MS: u64 = 3_600_000;
+/// A day in milliseconds.
+pub(super) const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// A number that a `Count` or `Size` has bounded, as a `usize`.
+pub(super) fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 /// What a size looks like.
 pub const SIZE_HINT: &str = "write bytes, or a number with k, m or g: 4096, \"16k\", \"10m\"";
 /// What a duration looks like.

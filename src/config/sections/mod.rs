@@ -1,0 +1,136 @@
+//! The sections of the configuration, a file each. A file holds what may be written (`Raw…`: keys
+//! without defaults; their comments are the reference that `ringway config schema` prints), what
+//! holds in the end, the defaults, and `resolve`, which makes one of the other and checks it.
+
+pub(super) mod headers;
+pub(super) mod listener;
+pub(super) mod log;
+pub(super) mod mcp;
+pub(super) mod mcp_server;
+pub(super) mod route;
+pub(super) mod server;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use listener::{Listener, RawListener};
+use log::{Log, RawLog};
+use mcp::{Mcp, RawMcp};
+use route::{RawRoute, Route, builtin_routes};
+use server::{RawServer, Server};
+
+use super::expand::{Env, home};
+use super::problem::Findings;
+use super::read::{Hidden, Map, section};
+
+/// What a section may ask about the file it stands in.
+#[derive(Debug)]
+pub(super) struct Around<'a> {
+    /// Where the file lies, absolute: relative paths in it start here.
+    pub(super) folder: &'a Path,
+    /// For `~`.
+    pub(super) env: &'a Env,
+}
+
+impl Around<'_> {
+    /// A path as the file means it.
+    pub(super) fn path(&self, text: &str) -> PathBuf {
+        self.folder.join(home(text, self.env))
+    }
+}
+
+/// The port of the seed's gateway.
+pub const PORT: u16 = 4444;
+
+section! {
+    /// ringway.toml
+    RawConfig {
+        /// Threads, limits and timeouts.
+        server: RawServer,
+        /// What is logged, and where.
+        log: RawLog,
+        /// Metrics.
+        metrics: RawMetrics,
+        /// Addresses to listen on.
+        listener: Vec<RawListener>,
+        /// Headers added to every response.
+        headers: Map<Hidden>,
+        /// Who answers which paths, besides the built-in routes.
+        route: Vec<RawRoute>,
+        /// The MCP gateway and its servers.
+        mcp: RawMcp,
+    }
+}
+
+section! {
+    /// Metrics.
+    RawMetrics {
+        /// Whether metrics are kept and /metrics answers. Also ENABLE_METRICS.
+        enabled: bool,
+    }
+}
+
+/// Everything the program was told, resolved. Handed to each shard whole.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[log]`
+    pub log: Log,
+    /// `[[listener]]`, at least one.
+    pub listeners: Vec<Listener>,
+    /// `[headers]`: added to every response, in order.
+    pub headers: Vec<(String, String)>,
+    /// `[[route]]`; the built-in ones are already in.
+    pub routes: Vec<Route>,
+    /// `[mcp]`
+    pub mcp: Mcp,
+    /// Whether metrics are kept and `/metrics` answers (ENABLE_METRICS).
+    pub metrics: bool,
+    /// ENV=development: indented JSON by default.
+    pub development: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: Server::default(),
+            log: Log::default(),
+            listeners: vec![Listener {
+                address: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
+            }],
+            headers: Vec::new(),
+            routes: builtin_routes(),
+            mcp: Mcp {
+                demo: true,
+                ..Mcp::default()
+            },
+            metrics: true,
+            development: false,
+        }
+    }
+}
+
+/// Everything but the MCP servers.
+pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings) -> Config {
+    let defaults = Config::default();
+    let raw_server = raw.server.unwrap_or_default();
+    let default_routes = raw_server.default_routes.unwrap_or(true);
+    let development = raw_server.development.unwrap_or(false);
+    Config {
+        listeners: match raw.listener {
+            Some(list) => listener::resolve(&list, found),
+            None => defaults.listeners,
+        },
+        headers: headers::resolve(raw.headers.unwrap_or_default(), found),
+        routes: route::resolve(raw.route.unwrap_or_default(), default_routes, found),
+        log: log::resolve(raw.log.unwrap_or_default(), around),
+        mcp: mcp::resolve(raw.mcp.unwrap_or_default(), found),
+        metrics: raw
+            .metrics
+            .and_then(|metrics| metrics.enabled)
+            .unwrap_or(true),
+        server: server::resolve(raw_server, found),
+        development,
+    }
+}

@@ -1,0 +1,222 @@
+//! `[server]`: threads, limits and timeouts.
+
+use std::time::Duration;
+
+use crate::config::kinds::{Count, Period, Size, words};
+use crate::config::node::Node;
+use crate::config::problem::{Findings, Problem};
+use crate::config::read::{Placed, Read, section};
+use crate::config::server_entry::check_header;
+use crate::config::units::{DAY_MS, GIB, to_usize};
+
+section! {
+    /// Threads, limits and timeouts.
+    RawServer {
+        /// Number of shards (threads); "auto" is one for each allowed core. Also WORKERS.
+        shards: Shards,
+        /// How to wait for the kernel; "auto" takes the best that works.
+        driver: DriverWord,
+        /// Accept queue of each listener.
+        backlog: Count<1, 65535>,
+        /// Connections per shard; more are refused.
+        max_connections: Count<1, 1_000_000>,
+        /// How long an idle connection stays open.
+        keepalive_timeout: Period<0, DAY_MS>,
+        /// Requests per connection; 0 is no limit.
+        keepalive_requests: Count<0, { u64::MAX }>,
+        /// Time for a whole request head to arrive.
+        client_header_timeout: Period<1, DAY_MS>,
+        /// Time between two reads of a request body.
+        client_body_timeout: Period<1, DAY_MS>,
+        /// Time between two writes of a response.
+        send_timeout: Period<1, DAY_MS>,
+        /// Time for requests in flight to finish at shutdown.
+        graceful_timeout: Period<0, DAY_MS>,
+        /// Largest request body.
+        max_body_size: Size<0, { 64 * GIB }>,
+        /// Largest request head: count × size, one field at most size.
+        header_buffers: RawHeaderBuffers,
+        /// Value of X-Server; empty switches X-Server and X-Process-Time off.
+        server_header: Placed<String>,
+        /// Whether /health, /version, /api/v1/…, /metrics, /docs and /mcp exist without a
+        /// route for them.
+        default_routes: bool,
+        /// Indented JSON by default. Also ENV=development.
+        development: bool,
+    }
+}
+
+section! {
+    /// Room for a request head.
+    RawHeaderBuffers {
+        /// How many buffers.
+        count: Count<1, 64>,
+        /// Bytes in each.
+        size: Size<256, { 1 << 20 }>,
+    }
+}
+
+words! {
+    /// `driver`
+    DriverWord(Option<Driver>) {
+        "auto" => None,
+        "defer" => Some(Driver::UringDefer),
+        "coop" => Some(Driver::UringCoop),
+        "uring" => Some(Driver::Uring),
+        "epoll" => Some(Driver::Epoll),
+    }
+}
+
+/// `shards`: a number or "auto".
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct Shards(Option<usize>);
+
+/// More threads than any machine has cores is a slip of the pen.
+const SHARDS_MAX: u64 = 1024;
+
+impl Read for Shards {
+    fn read(node: &Node, key: &str, found: &mut Findings) -> Option<Self> {
+        if node.as_text().is_some_and(|text| text.filled == "auto") {
+            return Some(Self(None));
+        }
+        let Count(count) = Count::<1, SHARDS_MAX>::read(node, key, found)?;
+        Some(Self(usize::try_from(count).ok()))
+    }
+}
+
+impl schemars::JsonSchema for Shards {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Shards".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "anyOf": [
+                { "const": "auto" },
+                { "type": "integer", "minimum": 1, "maximum": SHARDS_MAX },
+            ],
+        })
+    }
+}
+
+/// `[server]`
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Number of shards; `None` means one for each allowed core.
+    pub shards: Option<usize>,
+    /// Which driver to insist on; `None` probes.
+    pub driver: Option<Driver>,
+    /// Accept queue of each listener.
+    pub backlog: u32,
+    /// Connections per shard.
+    pub max_connections: usize,
+    /// Idle time between requests.
+    pub keepalive_timeout: Duration,
+    /// Requests per connection; 0 means no limit.
+    pub keepalive_requests: u64,
+    /// Time for a whole head to arrive.
+    pub client_header_timeout: Duration,
+    /// Time between two reads of a body.
+    pub client_body_timeout: Duration,
+    /// Time between two writes of a response.
+    pub send_timeout: Duration,
+    /// Time for requests in flight to finish at shutdown.
+    pub graceful_timeout: Duration,
+    /// Largest request body in bytes.
+    pub max_body_size: u64,
+    /// Largest head: count × size bytes in all, one field at most `size`.
+    pub header_buffers: HeaderBuffers,
+    /// Value of `X-Server`; empty switches it and `X-Process-Time` off.
+    pub server_header: String,
+}
+
+/// `header_buffers`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderBuffers {
+    /// How many.
+    pub count: usize,
+    /// Bytes each.
+    pub size: usize,
+}
+
+/// How shards wait for the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// io_uring with SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1).
+    UringDefer,
+    /// io_uring with COOP_TASKRUN (Linux 5.19).
+    UringCoop,
+    /// io_uring without flags (Linux 5.10).
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            shards: None,
+            driver: None,
+            backlog: 2048,
+            max_connections: 4096,
+            keepalive_timeout: Duration::from_secs(65),
+            keepalive_requests: 100,
+            client_header_timeout: Duration::from_secs(10),
+            client_body_timeout: Duration::from_secs(10),
+            send_timeout: Duration::from_secs(10),
+            graceful_timeout: Duration::from_secs(30),
+            max_body_size: 10 << 20,
+            header_buffers: HeaderBuffers {
+                count: 4,
+                size: 16 << 10,
+            },
+            server_header: "MCP-Gateway".to_owned(),
+        }
+    }
+}
+
+pub(super) fn resolve(raw: RawServer, found: &mut Findings) -> Server {
+    let defaults = Server::default();
+    let buffers = raw.header_buffers.unwrap_or_default();
+    if let Some(header) = &raw.server_header
+        && check_header("X-Server", &header.value).is_err()
+    {
+        let problem = Problem::new(&header.at, "server.server_header", "not a header value");
+        found.errors.push(problem);
+    }
+    macro_rules! or_default {
+        ($field:ident) => {
+            raw.$field.map_or(defaults.$field, |value| value.0)
+        };
+    }
+    Server {
+        shards: raw.shards.and_then(|shards| shards.0),
+        driver: raw.driver.and_then(|driver| driver.0),
+        backlog: raw.backlog.map_or(defaults.backlog, |count| {
+            u32::try_from(count.0).unwrap_or(u32::MAX)
+        }),
+        max_connections: raw
+            .max_connections
+            .map_or(defaults.max_connections, |count| to_usize(count.0)),
+        keepalive_timeout: or_default!(keepalive_timeout),
+        keepalive_requests: or_default!(keepalive_requests),
+        client_header_timeout: or_default!(client_header_timeout),
+        client_body_timeout: or_default!(client_body_timeout),
+        send_timeout: or_default!(send_timeout),
+        graceful_timeout: or_default!(graceful_timeout),
+        max_body_size: or_default!(max_body_size),
+        header_buffers: HeaderBuffers {
+            count: buffers
+                .count
+                .map_or(defaults.header_buffers.count, |count| to_usize(count.0)),
+            size: buffers
+                .size
+                .map_or(defaults.header_buffers.size, |size| to_usize(size.0)),
+        },
+        server_header: raw
+            .server_header
+            .map_or(defaults.server_header, |header| header.value),
+    }
+}
