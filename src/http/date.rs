@@ -5,6 +5,8 @@ use crate::base::civil::Civil;
 
 /// Bytes of an IMF-fixdate.
 pub const DATE_LEN: usize = 29;
+/// Bytes of the longest date of RFC 850: `Wednesday, 09-Nov-94 08:49:37 GMT`.
+const LONGEST_DATE_LEN: usize = 33;
 
 /// Appends that many seconds since the Unix epoch as `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub fn write_date(unix_seconds: u64, out: &mut Vec<u8>) {
@@ -36,10 +38,28 @@ pub fn write_date(unix_seconds: u64, out: &mut Vec<u8>) {
 /// 9110 §5.6.7). Seconds since the Unix epoch; moments before it are 0.
 #[must_use]
 pub fn parse_date(value: &[u8]) -> Option<u64> {
-    let text = core::str::from_utf8(value).ok()?;
-    let moment = httpdate::parse_http_date(text).ok()?;
+    let mut text = [0; LONGEST_DATE_LEN];
+    let text = text.get_mut(..value.len())?;
+    text.copy_from_slice(value);
+    usual_case(text);
+    let moment = httpdate::parse_http_date(core::str::from_utf8(text).ok()?).ok()?;
     let since = moment.duration_since(std::time::UNIX_EPOCH);
     Some(since.map_or(0, |since| since.as_secs()))
+}
+
+/// Names of days and months count in any case for a lenient reader; the parser wants the usual
+/// one: `Mon`, `Nov`, `GMT`.
+fn usual_case(text: &mut [u8]) {
+    let zone_at = text.len().saturating_sub(3);
+    let mut is_inside = false;
+    for (at, byte) in text.iter_mut().enumerate() {
+        if is_inside && at < zone_at {
+            byte.make_ascii_lowercase();
+        } else {
+            byte.make_ascii_uppercase();
+        }
+        is_inside = byte.is_ascii_alphabetic();
+    }
 }
 
 fn two_digits(number: u8, out: &mut Vec<u8>) {
@@ -74,6 +94,9 @@ mod tests {
             "Sunday, 06-Nov-94 08:49:37 GMT",
             "Sun Nov  6 08:49:37 1994",
             "Sun, 06 Nov 1994 08:49:37 GMT",
+            "SUN, 06 nOV 1994 08:49:37 gMT",
+            "sunday, 06-NOV-94 08:49:37 gmt",
+            "SUN NOV  6 08:49:37 1994",
         ] {
             assert_eq!(parse_date(text.as_bytes()), Some(784_111_777), "{text}");
         }
@@ -89,6 +112,13 @@ mod tests {
             "Sun, 06 Nov 1994 25:49:37 GMT",
             "Sun, 06 Nov 1994",
             "06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 94 08:49:37 GMT",
+            "Sun 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06  Nov  1994 08:49:37 GMT",
+            "Sun, 06-Nov-1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08.49.37 GMT",
+            "Sun, 06 Nov 1994 8:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37 UTC",
         ] {
             assert_eq!(parse_date(text.as_bytes()), None, "{text}");
         }

@@ -3,8 +3,10 @@
 
 pub mod accept;
 mod body;
+pub mod cache_control;
 pub mod date;
 pub mod endpoint;
+pub mod freshness;
 pub mod h1;
 mod headers;
 mod known;
