@@ -4,12 +4,14 @@
 pub mod accept;
 mod body;
 pub mod cache_control;
+pub mod conditional;
 pub mod date;
 pub mod endpoint;
 pub mod freshness;
 pub mod h1;
 mod headers;
 mod known;
+pub mod range;
 mod request;
 mod response;
 pub mod sse;
