@@ -9,6 +9,7 @@ pub mod affinity;
 pub mod buffers;
 pub mod connect;
 mod fd;
+mod give_way;
 pub mod listener;
 pub mod mailbox;
 pub mod process;
@@ -20,6 +21,7 @@ pub mod sys;
 pub mod timer;
 pub mod tls;
 
+pub use give_way::give_way;
 pub use runtime::spawn;
 pub use stream::{Plain, Stream};
 pub use timer::sleep;

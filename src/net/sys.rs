@@ -120,6 +120,14 @@ pub(super) fn pidfd(pid: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// A counter that is readable once it has been written to (eventfd).
+pub(super) fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: eventfd takes two integers.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: the kernel just handed out this descriptor and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Takes the exit status of a child that has ended; `None` while it runs.
 pub(super) fn reap(pid: u32) -> io::Result<Option<ExitStatus>> {
     let mut status: libc::c_int = 0;

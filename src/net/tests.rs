@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::listener::{Accepted, BoundListener, Listener};
 use super::process::{Grace, Program, Spawner};
 use super::runtime::{Driver, Runtime};
-use super::{Plain, Stream, mailbox, sleep, spawn, timer};
+use super::{Plain, Stream, give_way, mailbox, sleep, spawn, timer};
 use crate::base::clock;
 
 /// Runs the test once on each driver that this kernel has, each time on a thread of its own.
@@ -226,6 +226,128 @@ fn a_busy_task_and_a_message_from_another_thread_reach_a_parked_runtime() {
         sender.join().unwrap();
         assert_eq!(inbox.receive().await, None);
     });
+}
+
+/// About a millisecond of work that never waits.
+fn slice_of_work(seed: u64) -> u64 {
+    (0..300_000u64).fold(seed, |sum, step| {
+        std::hint::black_box(sum.rotate_left(5) ^ step).wrapping_mul(0x9E37_79B9)
+    })
+}
+
+/// Who has made progress: sockets, timers, messages.
+type Progress = Rc<std::cell::Cell<[bool; 3]>>;
+
+fn made_progress(progress: &Progress, part: usize) {
+    let mut parts = progress.get();
+    parts[part] = true;
+    progress.set(parts);
+}
+
+/// An echo over a socket, each round begun by a byte that comes while the reader waits.
+fn echo_rounds(progress: Progress) -> std::thread::JoinHandle<()> {
+    let (ours, mut theirs) = pair();
+    spawn(async move {
+        let mut buffer = Vec::with_capacity(16);
+        while ours.read(&mut buffer).await.unwrap() > 0 {
+            ours.write_all(&buffer).await.unwrap();
+            buffer.clear();
+        }
+        made_progress(&progress, 0);
+    });
+    std::thread::spawn(move || {
+        for round in 0..20u8 {
+            std::thread::sleep(Duration::from_millis(3));
+            theirs.write_all(&[round]).unwrap();
+            let mut back = [0];
+            theirs.read_exact(&mut back).unwrap();
+            assert_eq!(back, [round]);
+        }
+    })
+}
+
+/// Messages from another thread, as fast as they are taken, until that thread is stopped.
+fn message_rounds(
+    progress: Progress,
+    stopped: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    pause: Duration,
+) -> std::thread::JoinHandle<()> {
+    let (address, inbox) = mailbox::mailbox(1);
+    spawn(async move {
+        let mut messages = 0;
+        while inbox.receive().await.is_some() {
+            messages += 1;
+            if messages == 20 {
+                made_progress(&progress, 2);
+            }
+        }
+    });
+    std::thread::spawn(move || {
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            let _ = address.send(());
+            std::thread::sleep(pause);
+        }
+    })
+}
+
+/// Work in slices that gives way between them, beside sockets, timers and messages that come
+/// with this pause, until each has made progress.
+async fn work_beside_everything_else(pause: Duration) {
+    let progress = Progress::default();
+    let stop = std::sync::Arc::default();
+    let client = echo_rounds(Rc::clone(&progress));
+    let sender = message_rounds(Rc::clone(&progress), std::sync::Arc::clone(&stop), pause);
+    let ticked = Rc::clone(&progress);
+    spawn(async move {
+        for _ in 0..20 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        made_progress(&ticked, 1);
+    });
+    let work = async |progress: Progress| {
+        let mut slices = 0;
+        while progress.get() != [true; 3] && slices < 5_000 {
+            std::hint::black_box(slice_of_work(slices));
+            give_way().await;
+            slices += 1;
+        }
+    };
+    // Two that work: they must not hand the thread to one another for ever.
+    spawn(work(Rc::clone(&progress)));
+    work(Rc::clone(&progress)).await;
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(progress.get(), [true; 3], "[sockets, timers, messages]");
+    client.join().unwrap();
+    sender.join().unwrap();
+}
+
+#[test]
+fn giving_way_keeps_no_descriptor() {
+    on_every_driver(|| async {
+        let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = open();
+        for round in 0..100 {
+            std::hint::black_box(slice_of_work(round));
+            give_way().await;
+        }
+        sleep(Duration::from_millis(5)).await;
+        // Other tests of this process open some, too, but not as many as there were rounds.
+        assert!(
+            open() < before + 80,
+            "{before} descriptors before, {} after",
+            open()
+        );
+    });
+}
+
+#[test]
+fn long_work_gives_way_to_sockets_timers_and_messages() {
+    on_every_driver(|| work_beside_everything_else(Duration::from_millis(5)));
+}
+
+#[test]
+fn long_work_gives_way_although_other_threads_wake_the_loop_all_the_time() {
+    on_every_driver(|| work_beside_everything_else(Duration::from_micros(20)));
 }
 
 #[test]
