@@ -17,7 +17,7 @@ use ringway::filter::ResponseFilter;
 use ringway::handler::builtin::{Catalogue, Pages, PublicTool, Scraper, Setup};
 use ringway::handler::mcp::link::ServerState;
 use ringway::handler::{Handlers, Incoming};
-use ringway::http::{Body, RequestHead, Response};
+use ringway::http::{Body, RequestHead, Response, Shelf};
 use ringway::metrics::{Recorder, RuntimeInfo};
 use ringway::record::{Ended, Record};
 use ringway::route::Router;
@@ -80,6 +80,7 @@ impl Shard {
             draining: Rc::new(Cell::new(false)),
             catalogue: Rc::new(NoServers),
             scraper: Scraper::channel().0,
+            shelf: Shelf::new(1 << 20),
         };
         Self {
             handlers: Handlers {

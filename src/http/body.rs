@@ -1,9 +1,11 @@
 //! Message bodies as handlers see them, whatever the HTTP version.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 
 use crate::base::channel::Receiver;
-use crate::http::HeaderList;
+use crate::http::{HeaderList, Stored};
 
 /// A request's or response's content.
 #[derive(Debug, Default)]
@@ -15,6 +17,9 @@ pub enum Body {
     Static(&'static [u8]),
     /// Content at hand as a whole.
     Full(Bytes),
+    /// Content that is kept and served many times, with its encodings. The compression filter
+    /// puts one of them in its place; whoever writes it as it is sends the identity.
+    Stored(Rc<Stored>),
     /// Content that is still being made. Dropping the receiver cancels whoever makes it.
     Stream(Receiver<Result<Frame, BodyError>>),
 }
@@ -53,6 +58,7 @@ impl Body {
             Self::Empty => Some(0),
             Self::Static(bytes) => Some(bytes.len() as u64),
             Self::Full(bytes) => Some(bytes.len() as u64),
+            Self::Stored(stored) => Some(stored.identity().len() as u64),
             Self::Stream(_) => None,
         }
     }
@@ -73,5 +79,11 @@ impl From<Vec<u8>> for Body {
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         Self::Full(bytes)
+    }
+}
+
+impl From<Rc<Stored>> for Body {
+    fn from(stored: Rc<Stored>) -> Self {
+        Self::Stored(stored)
     }
 }

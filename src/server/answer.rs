@@ -64,6 +64,10 @@ pub(super) async fn send(
         (BodyKind::None, _) | (_, Body::Empty) => (0, Ok(())),
         (_, Body::Static(bytes)) => (bytes.len() as u64, whole(wire, bytes, now).await),
         (_, Body::Full(bytes)) => (bytes.len() as u64, whole(wire, &bytes, now).await),
+        (_, Body::Stored(stored)) => {
+            let bytes = stored.identity();
+            (bytes.len() as u64, whole(wire, bytes, now).await)
+        }
         (kind, Body::Stream(frames)) => {
             // Boxed, like all that is not a small response: see `connection`.
             let streamed = Box::pin(stream(wire, content, frames, kind)).await;

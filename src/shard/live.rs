@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::base::channel::{Sender, bounded};
 use crate::handler::Handlers;
 use crate::handler::builtin::{Catalogue, Pages, Setup};
+use crate::http::Shelf;
 use crate::metrics::{Counter, Recorder, RuntimeInfo, ShardSnapshot};
 use crate::net::buffers::Buffers;
 use crate::net::listener::Listener;
@@ -24,6 +25,9 @@ use crate::shard::{Launch, Message, Report, Sockets};
 
 /// Sweeps between two times that buffered access log lines are handed on: one second.
 const SWEEPS_PER_FLUSH: u32 = 4;
+
+/// Encodings of pages, files and cached responses that a shard keeps.
+const ENCODED_BYTES_MAX: usize = 32 << 20;
 
 /// Orders that may wait: one of each kind.
 const ORDERS_MAX: usize = 4;
@@ -147,6 +151,7 @@ fn build(
         draining: drain.flag(),
         catalogue: Rc::clone(&running.gateway) as Rc<dyn Catalogue>,
         scraper: launch.scraper.clone(),
+        shelf: Shelf::new(ENCODED_BYTES_MAX),
     };
     let server = Server::new(Parts {
         config: Arc::clone(config),

@@ -7,6 +7,7 @@ use super::json::{Json, object};
 use bytes::Bytes;
 
 use super::Pages;
+use crate::config::Builtin;
 use crate::handler::mcp::link::{Item, ServerState, Status, Transport};
 use crate::http::{RequestHead, Response};
 
@@ -45,7 +46,8 @@ impl Pages {
                 "name": name.as_str(), "status": "refused", "reason": reason.as_str(),
             });
         }
-        self.json(head, &object! { "servers": servers }, response);
+        let value = object! { "servers": servers };
+        self.steady_json(Builtin::Servers, head, &value, response);
     }
 
     /// All tools, or with `?server=NAME` those of one server.
@@ -67,7 +69,11 @@ impl Pages {
                 }
             })
             .collect();
-        self.json(head, &object! { "tools": tools }, response);
+        let value = object! { "tools": tools };
+        match wanted {
+            Some(_) => self.json(head, &value, response),
+            None => self.steady_json(Builtin::Tools, head, &value, response),
+        }
     }
 }
 

@@ -40,6 +40,7 @@ async fn read(body: Body) -> Result<Vec<u8>, Problem> {
         Body::Empty => {}
         Body::Static(bytes) => add(bytes)?,
         Body::Full(bytes) => add(&bytes)?,
+        Body::Stored(stored) => add(stored.identity())?,
         Body::Stream(mut frames) => {
             while let Some(frame) = frames.recv().await {
                 match frame.map_err(refusal)? {

@@ -1,21 +1,25 @@
 //! The pages for people: one file each, no outside assets, light and dark.
 
-use crate::http::{Body, Response};
+use super::Pages;
+use crate::config::Builtin;
+use crate::http::Response;
 
 const INDEX: &str = include_str!("index.html");
 const DOCS: &str = include_str!("docs.html");
 
-/// `/`: what runs here and how to connect.
-pub(super) fn index(response: &mut Response) {
-    page(INDEX, response);
+impl Pages {
+    /// `/`: what runs here and how to connect; or `/docs`: the API, read from `/openapi.json`.
+    pub(super) fn html(&self, page: Builtin, response: &mut Response) {
+        let text = if page == Builtin::Docs { DOCS } else { INDEX };
+        let key = (page, false);
+        let found = self.kept.find(key);
+        let stored = found.unwrap_or_else(|| self.kept.keep(key, text.into()));
+        fields(response);
+        response.body = stored.into();
+    }
 }
 
-/// `/docs`: the API, read from `/openapi.json`.
-pub(super) fn docs(response: &mut Response) {
-    page(DOCS, response);
-}
-
-fn page(text: &'static str, response: &mut Response) {
+fn fields(response: &mut Response) {
     response.status = 200;
     for (name, value) in [
         ("Content-Type", "text/html; charset=utf-8"),
@@ -28,5 +32,4 @@ fn page(text: &'static str, response: &mut Response) {
     ] {
         response.headers.push(name.as_bytes(), value.as_bytes());
     }
-    response.body = Body::Static(text.as_bytes());
 }

@@ -8,6 +8,7 @@ mod events;
 mod health;
 mod html;
 mod json;
+mod kept;
 mod metrics;
 mod openapi;
 mod version;
@@ -15,7 +16,7 @@ mod version;
 pub use catalogue::{Catalogue, PublicTool};
 pub use metrics::{Scrape, Scraper};
 
-use core::cell::{Cell, OnceCell, RefCell};
+use core::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,8 +26,9 @@ use serde::Serialize;
 use crate::base::clock::Now;
 use crate::config::{Builtin, Config, Handler};
 use crate::handler::Incoming;
+use crate::handler::builtin::kept::Kept;
 use crate::handler::problem::Problem;
-use crate::http::{HeaderList, Known, Method, RequestHead, Response};
+use crate::http::{Body, HeaderList, Known, Method, RequestHead, Response, Shelf};
 use crate::metrics::{Recorder, RuntimeInfo};
 use crate::route::Router;
 
@@ -49,6 +51,8 @@ pub struct Setup {
     pub catalogue: Rc<dyn Catalogue>,
     /// Where merged figures come from.
     pub scraper: Scraper,
+    /// Where encodings of pages are kept.
+    pub shelf: Shelf,
 }
 
 /// The pages of one shard.
@@ -59,7 +63,7 @@ pub struct Pages {
     routes: Vec<(String, Handler)>,
     json_fields: HeaderList,
     health: RefCell<health::Cache>,
-    openapi: OnceCell<Bytes>,
+    kept: Kept,
     echoed: Cell<u64>,
     event_streams: Rc<Cell<i64>>,
 }
@@ -76,13 +80,13 @@ impl Pages {
         json_fields.push_known(Known::CacheControl, b"no-store");
         let routes = router.endpoints();
         Self {
+            kept: Kept::new(setup.shelf.clone()),
             setup,
             routes: routes
                 .map(|(path, _, endpoint)| (path.to_owned(), endpoint.handler.clone()))
                 .collect(),
             json_fields,
             health: RefCell::default(),
-            openapi: OnceCell::new(),
             echoed: Cell::new(0),
             event_streams: Rc::default(),
         }
@@ -111,10 +115,12 @@ impl Pages {
             return;
         }
         match page {
-            Builtin::Index => html::index(response),
-            Builtin::Docs => html::docs(response),
+            Builtin::Index | Builtin::Docs => self.html(page, response),
             Builtin::Version => self.version(head, response),
-            Builtin::Config => self.json(head, &configuration::view(&self.setup.config), response),
+            Builtin::Config => {
+                let view = || Some(configuration::view(&self.setup.config));
+                self.fixed_json(page, head, view, response);
+            }
             Builtin::Servers => self.servers(head, response),
             Builtin::Tools => self.tools(head, response),
             Builtin::OpenApi => self.openapi(head, response),
@@ -127,26 +133,70 @@ impl Pages {
 
     /// 200 with that value: compact, or indented for `?pretty` and in development.
     fn json(&self, head: &RequestHead, value: &impl Serialize, response: &mut Response) {
-        let is_pretty = self.setup.config.development || wants_pretty(head.query());
-        let written = if is_pretty {
-            sonic_rs::to_vec_pretty(value).map(|mut text| {
-                text.push(b'\n');
-                text
-            })
-        } else {
-            sonic_rs::to_vec(value)
-        };
-        match written {
-            Ok(text) => self.json_bytes(text.into(), response),
-            Err(_) => *response = Problem::Internal.response(),
+        match written(value, self.is_pretty(head)) {
+            Some(text) => self.json_body(text, response),
+            None => *response = Problem::Internal.response(),
         }
     }
 
+    /// The same for a page that says the same until the configuration changes.
+    fn fixed_json<T: Serialize>(
+        &self,
+        page: Builtin,
+        head: &RequestHead,
+        make: impl FnOnce() -> Option<T>,
+        response: &mut Response,
+    ) {
+        let key = (page, self.is_pretty(head));
+        let found = self.kept.find(key);
+        let stored = found.or_else(|| {
+            let text = written(&make()?, key.1)?;
+            Some(self.kept.keep(key, text))
+        });
+        match stored {
+            Some(stored) => self.json_body(stored, response),
+            None => *response = Problem::Internal.response(),
+        }
+    }
+
+    /// The same for a page that seldom changes.
+    fn steady_json(
+        &self,
+        page: Builtin,
+        head: &RequestHead,
+        value: &impl Serialize,
+        response: &mut Response,
+    ) {
+        let key = (page, self.is_pretty(head));
+        match written(value, key.1) {
+            Some(text) => self.json_body(self.kept.keep(key, text), response),
+            None => *response = Problem::Internal.response(),
+        }
+    }
+
+    fn is_pretty(&self, head: &RequestHead) -> bool {
+        self.setup.config.development || wants_pretty(head.query())
+    }
+
     fn json_bytes(&self, text: Bytes, response: &mut Response) {
+        self.json_body(text, response);
+    }
+
+    fn json_body(&self, body: impl Into<Body>, response: &mut Response) {
         response.status = 200;
         response.headers.append(&self.json_fields);
-        response.body = text.into();
+        response.body = body.into();
     }
+}
+
+/// The value's JSON text; `None` only if a value could not be written.
+fn written(value: &impl Serialize, is_pretty: bool) -> Option<Vec<u8>> {
+    if !is_pretty {
+        return sonic_rs::to_vec(value).ok();
+    }
+    let mut text = sonic_rs::to_vec_pretty(value).ok()?;
+    text.push(b'\n');
+    Some(text)
 }
 
 fn options(response: &mut Response) {

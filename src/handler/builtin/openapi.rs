@@ -8,27 +8,14 @@ use super::json::{Json, object};
 use super::{Pages, configuration};
 use crate::base::version;
 use crate::config::{Builtin, Handler};
-use crate::handler::problem::Problem;
 use crate::http::{RequestHead, Response};
 
 const DESCRIPTIONS: &str = include_str!("openapi.json");
 
 impl Pages {
     pub(super) fn openapi(&self, head: &RequestHead, response: &mut Response) {
-        let text = self.openapi.get_or_init(|| {
-            let described = describe(&self.routes);
-            let text = described.and_then(|described| sonic_rs::to_vec(&described).ok());
-            text.unwrap_or_default().into()
-        });
-        if text.is_empty() {
-            *response = Problem::Internal.response();
-            return;
-        }
-        if self.setup.config.development || super::wants_pretty(head.query()) {
-            let value: Value = sonic_rs::from_slice(text).unwrap_or_default();
-            return self.json(head, &value, response);
-        }
-        self.json_bytes(text.clone(), response);
+        let describe = || describe(&self.routes);
+        self.fixed_json(Builtin::OpenApi, head, describe, response);
     }
 }
 

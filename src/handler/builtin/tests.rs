@@ -85,6 +85,7 @@ impl Shard {
             draining: Rc::clone(&draining),
             catalogue: Rc::new(TwoServers),
             scraper,
+            shelf: Shelf::new(1 << 20),
         };
         let pages = Pages::new(setup, &router);
         Self {
@@ -145,6 +146,7 @@ impl Answer {
             Body::Empty => b"",
             Body::Static(bytes) => *bytes,
             Body::Full(bytes) => &bytes[..],
+            Body::Stored(stored) => stored.identity(),
             Body::Stream(_) => panic!("a stream"),
         };
         String::from_utf8(bytes.to_vec()).unwrap()

@@ -4,16 +4,20 @@ use super::json::{Json, object};
 
 use super::Pages;
 use crate::base::version;
-use crate::config::AccessLog;
+use crate::config::{AccessLog, Builtin};
 use crate::http::{RequestHead, Response};
 use crate::mcp::revision::Revision;
 
 impl Pages {
     pub(super) fn version(&self, head: &RequestHead, response: &mut Response) {
+        self.fixed_json(Builtin::Version, head, || Some(self.describe()), response);
+    }
+
+    fn describe(&self) -> Json {
         let setup = &self.setup;
         let runtime = &setup.runtime;
         let revisions = Revision::ALL.map(Revision::as_str);
-        let value = object! {
+        object! {
             "name": version::NAME,
             "version": version::VERSION,
             "git": version::GIT,
@@ -29,8 +33,7 @@ impl Pages {
                 "shards": setup.shards,
             },
             "features": self.features(),
-        };
-        self.json(head, &value, response);
+        }
     }
 
     /// What is switched on.

@@ -235,6 +235,11 @@ pub(super) async fn collect(body: Body, max: u64) -> Result<Bytes, BodyError> {
             fits(bytes.len())?;
             return Ok(bytes);
         }
+        Body::Stored(stored) => {
+            let bytes = stored.identity();
+            fits(bytes.len())?;
+            return Ok(bytes.clone());
+        }
         Body::Stream(pieces) => pieces,
     };
     let mut whole = BytesMut::new();

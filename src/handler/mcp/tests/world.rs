@@ -344,6 +344,7 @@ impl Reading {
             Body::Empty => (String::new(), None),
             Body::Static(bytes) => (text(bytes), None),
             Body::Full(bytes) => (text(&bytes), None),
+            Body::Stored(stored) => (text(stored.identity()), None),
             Body::Stream(stream) => (String::new(), Some(stream)),
         };
         Self {
