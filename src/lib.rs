@@ -19,6 +19,7 @@ pub mod http;
 pub mod mcp;
 pub mod metrics;
 
+pub mod balance;
 pub mod config;
 pub mod filter;
 pub mod route;
