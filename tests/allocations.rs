@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ringway::base::clock::Now;
 use ringway::config::Config;
-use ringway::filter::ResponseFilter;
+use ringway::filter::{Client, ResponseFilter};
 use ringway::handler::builtin::{Catalogue, Pages, PublicTool, Scraper, Setup};
 use ringway::handler::mcp::link::ServerState;
 use ringway::handler::{Handlers, Incoming};
@@ -95,10 +95,12 @@ impl Shard {
 
     fn exchange(&self, head: &RequestHead, now: Now, response: &mut Response) {
         let found = self.router.find(head.path()).unwrap();
-        let exchange = self.record.open(head, found.label, now);
+        let client = Client::direct((Ipv4Addr::LOCALHOST, 9).into());
+        let exchange = self.record.open(head, found.label, client, now);
         let request = Incoming {
             head,
             found,
+            client: &client,
             body: Body::Empty,
             now,
         };
@@ -115,8 +117,7 @@ impl Shard {
             at: now.mono + elapsed,
             upstream: None,
         };
-        let peer = Ipv4Addr::LOCALHOST.into();
-        self.record.finish(&exchange, head, peer, "/health", ended);
+        self.record.finish(&exchange, head, "/health", ended);
         assert_eq!(ended.status, 200);
     }
 }

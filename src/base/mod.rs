@@ -9,5 +9,6 @@ pub mod ids;
 pub mod limits;
 pub mod log;
 pub mod nearest;
+pub mod network;
 pub mod version;
 pub mod writer;

@@ -29,11 +29,13 @@ pub use expand::Env;
 pub use load::{DEFAULT_FILE, Loaded, Options, load};
 pub use problem::Problem;
 pub use schema::json_schema;
+pub use sections::access::Access;
 pub use sections::listener::Listener;
 pub use sections::log::{AccessLog, Log, LogFormat};
 pub use sections::mcp::{Mcp, Namespace};
 pub use sections::mcp_server::{Isolate, McpServer, McpTarget, McpTimeouts, ToolFilter};
 pub use sections::route::{Builtin, Handler, PathRule, Route};
+pub use sections::route_settings::RouteSettings;
 pub use sections::server::{Driver, HeaderBuffers, Server};
 pub use sections::{Config, PORT};
 

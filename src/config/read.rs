@@ -115,7 +115,6 @@ const PLANNED: &[&str] = &[
     "virtual",
     "proxy",
     "files",
-    "allow",
     "redirect",
     "hosts",
     "pidfile",

@@ -2,8 +2,14 @@
 //! `X-Server` and `X-Process-Time`. Also on errors ("always"). Compiled once per configuration.
 #![forbid(unsafe_code)]
 
+mod access;
+mod client;
+mod guard;
 mod request_id;
 
+pub use access::AccessRules;
+pub use client::Client;
+pub use guard::Guard;
 pub use request_id::RequestId;
 
 use std::time::Duration;

@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use crate::base::clock::Now;
 use crate::config;
+use crate::filter::Client;
 use crate::handler::builtin::Pages;
 use crate::handler::mcp::{Gateway, HttpRequest};
 use crate::handler::problem::Problem;
@@ -34,6 +35,8 @@ pub struct Incoming<'a> {
     pub head: &'a RequestHead,
     /// The route that took it, and what follows the route's path.
     pub found: Match<'a>,
+    /// Who asks.
+    pub client: &'a Client,
     /// The content. Dropping it unread is allowed.
     pub body: Body,
     /// When the head was complete.

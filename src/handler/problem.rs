@@ -5,6 +5,9 @@ use crate::http::{Known, Response};
 /// Why a handler does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
+    /// The route's `allow` and `deny` do not let the client's address in.
+    #[error("your address may not ask for this path")]
+    Forbidden,
     /// No route takes the path, or the page knows nothing below its own path.
     #[error("nothing answers this path; /openapi.json lists what does")]
     NotFound,
@@ -45,6 +48,7 @@ impl Problem {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed { .. } => 405,
             Self::MethodNotImplemented => 501,

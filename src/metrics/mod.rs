@@ -157,11 +157,12 @@ pub enum Counter {
     RefusedNotes,
     SlowStreams,
     ForgottenRevocations,
+    AccessDenied,
 }
 
 impl Counter {
     /// All of them in the order of exposition; those of one family stand together.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Accepts,
         Self::AcceptErrors,
         Self::ConnectionsRefused,
@@ -181,6 +182,7 @@ impl Counter {
         Self::RefusedNotes,
         Self::SlowStreams,
         Self::ForgottenRevocations,
+        Self::AccessDenied,
     ];
 
     /// The family.
@@ -211,6 +213,10 @@ impl Counter {
             ),
             Self::ReceivedBytes => counter("ringway_received_bytes", "Bytes read from clients."),
             Self::SentBytes => counter("ringway_sent_bytes", "Bytes written to clients."),
+            Self::AccessDenied => counter(
+                "ringway_access_denied",
+                "Requests refused because of the address they came from.",
+            ),
             Self::TimeoutHeader
             | Self::TimeoutBody
             | Self::TimeoutSend

@@ -14,7 +14,7 @@ use crate::http::{Known, RequestHead, UpstreamTimes, Version};
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     pub(super) head: &'a RequestHead,
-    pub(super) peer: IpAddr,
+    pub(super) client: IpAddr,
     pub(super) handler: &'a str,
     pub(super) status: u16,
     pub(super) body_bytes: u64,
@@ -66,7 +66,7 @@ impl Line<'_> {
     }
 
     fn combined(&self, date: &mut DateCache, out: &mut Vec<u8>) {
-        push(out, format_args!("{} - - [", self.peer));
+        push(out, format_args!("{} - - [", self.client));
         out.extend_from_slice(date.at(self.unix.as_secs()).as_bytes());
         out.extend_from_slice(b"] \"");
         self.request(out, push_text);
@@ -140,7 +140,7 @@ impl Line<'_> {
             out,
             format_args!("{{\"time\":\"{date}.{:03}Z\"", self.unix.subsec_millis()),
         );
-        push(out, format_args!(",\"remote_addr\":\"{}\"", self.peer));
+        push(out, format_args!(",\"remote_addr\":\"{}\"", self.client));
         out.extend_from_slice(b",\"request_id\":\"");
         push_json(out, self.id.as_bytes(self.head));
         out.extend_from_slice(b"\",\"request\":\"");

@@ -10,13 +10,12 @@ pub use access_log::{AccessLog, open_access_log};
 pub use process::read_process;
 
 use core::cell::RefCell;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use crate::base::clock::Now;
 use crate::base::ids::Ids;
-use crate::filter::RequestId;
+use crate::filter::{Client, RequestId};
 use crate::http::{Method, RequestHead, UpstreamTimes};
 use crate::metrics::{Counter, Recorder};
 use crate::record::format::Line;
@@ -38,6 +37,8 @@ pub struct Exchange {
     pub label: Label,
     /// Its id in answers and logs.
     pub id: RequestId,
+    /// Who asked.
+    pub client: Client,
     started: Now,
     method: Method,
 }
@@ -76,11 +77,12 @@ impl Record {
     }
 
     /// A request's head is complete.
-    pub fn open(&self, head: &RequestHead, label: Label, now: Now) -> Exchange {
+    pub fn open(&self, head: &RequestHead, label: Label, client: Client, now: Now) -> Exchange {
         self.recorder.request_started(label.0, head.method);
         Exchange {
             label,
             id: RequestId::new(head, &mut self.ids.borrow_mut(), now.unix),
+            client,
             started: now,
             method: head.method,
         }
@@ -88,21 +90,14 @@ impl Record {
 
     /// The exchange is over. `head` is the one it was opened with; `handler` the text of its
     /// label.
-    pub fn finish(
-        &self,
-        exchange: &Exchange,
-        head: &RequestHead,
-        peer: IpAddr,
-        handler: &str,
-        ended: Ended,
-    ) {
+    pub fn finish(&self, exchange: &Exchange, head: &RequestHead, handler: &str, ended: Ended) {
         let elapsed = ended.at.saturating_duration_since(exchange.started.mono);
         self.recorder
             .request_finished(exchange.label.0, exchange.method, ended.status, elapsed);
         if let Some(access) = &self.access {
             let line = Line {
                 head,
-                peer,
+                client: exchange.client.address,
                 handler,
                 status: ended.status,
                 body_bytes: ended.body_bytes,
@@ -139,7 +134,6 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     use super::*;
@@ -155,14 +149,15 @@ mod tests {
         let mut head = RequestHead::default();
         head.set_line(b"GET", b"/x?a=1", 0..2, 3..6);
         let now = Now::read();
-        let exchange = record.open(&head, Label(1), now);
+        let client = Client::direct(([127, 0, 0, 1], 9).into());
+        let exchange = record.open(&head, Label(1), client, now);
         let ended = Ended {
             status: 200,
             body_bytes: 5,
             at: now.mono + Duration::from_millis(3),
             upstream: None,
         };
-        record.finish(&exchange, &head, Ipv4Addr::LOCALHOST.into(), "/x", ended);
+        record.finish(&exchange, &head, "/x", ended);
         assert!(written().is_empty(), "lines are buffered");
         record.flush();
         let line = String::from_utf8(written()).unwrap();

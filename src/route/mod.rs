@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use crate::config::{Handler, PathRule, Route};
+use crate::config::{Handler, PathRule, Route, RouteSettings};
+use crate::filter::Guard;
 
 /// Index of a handler's label in metrics and access logs: the route's template, never the path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +38,10 @@ pub struct Endpoint {
     pub label: Label,
     /// Label of requests to paths below it.
     pub label_below: Label,
+    /// What the route sets.
+    pub settings: RouteSettings,
+    /// What its requests have to pass first, if anything.
+    pub guard: Option<Box<Guard>>,
 }
 
 /// A route that takes a request.
@@ -153,15 +158,18 @@ impl Router {
     }
 
     fn add(&mut self, route: &Route) {
+        let endpoint = |path: &str, label, label_below| Endpoint {
+            handler: route.handler.clone(),
+            base: Arc::from(path),
+            label,
+            label_below,
+            settings: route.settings.clone(),
+            guard: Guard::compile(&route.settings),
+        };
         match &route.path {
             PathRule::Exact(path) => {
                 let label = self.label(path);
-                let endpoint = Endpoint {
-                    handler: route.handler.clone(),
-                    base: Arc::from(path.as_str()),
-                    label,
-                    label_below: label,
-                };
+                let endpoint = endpoint(path, label, label);
                 self.exact.retain(|(known, _)| **known != **path);
                 self.exact.push((path.as_str().into(), endpoint));
             }
@@ -171,12 +179,8 @@ impl Router {
                 } else {
                     format!("{path}*")
                 };
-                let endpoint = Endpoint {
-                    handler: route.handler.clone(),
-                    base: Arc::from(path.as_str()),
-                    label: self.label(path),
-                    label_below: self.label(&below),
-                };
+                let (label, label_below) = (self.label(path), self.label(&below));
+                let endpoint = endpoint(path, label, label_below);
                 self.prefixes.retain(|known| *known.path != **path);
                 self.prefixes.push(Prefix {
                     path: path.as_str().into(),
@@ -217,24 +221,21 @@ mod tests {
     use crate::config::{Builtin, Config};
 
     fn exact(path: &str) -> Route {
-        Route {
-            path: PathRule::Exact(path.into()),
-            handler: Handler::Builtin(Builtin::Echo),
-        }
+        Route::new(
+            PathRule::Exact(path.into()),
+            Handler::Builtin(Builtin::Echo),
+        )
     }
 
     fn prefix(path: &str) -> Route {
-        Route {
-            path: PathRule::Prefix(path.into()),
-            handler: Handler::Builtin(Builtin::Echo),
-        }
+        Route::new(
+            PathRule::Prefix(path.into()),
+            Handler::Builtin(Builtin::Echo),
+        )
     }
 
     fn mcp(path: &str) -> Route {
-        Route {
-            path: PathRule::Prefix(path.into()),
-            handler: Handler::Mcp,
-        }
+        Route::new(PathRule::Prefix(path.into()), Handler::Mcp)
     }
 
     fn base(router: &Router, path: &str) -> Option<(String, String)> {

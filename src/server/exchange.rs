@@ -1,7 +1,10 @@
 //! The life of a request, from its head to its response. Every choice between the stages is made
 //! here; how bytes come and go is the driver's (`h1`).
 
+use std::net::SocketAddr;
+
 use crate::base::clock::Now;
+use crate::filter::{Client, Guard};
 use crate::handler::Incoming;
 use crate::handler::problem::Problem;
 use crate::http::{Body, Method, RequestHead, Response};
@@ -11,21 +14,33 @@ use crate::record::Exchange;
 use crate::route::{Label, Match};
 use crate::server::Server;
 
-/// A head is complete: finds its route and opens its record.
-pub(super) fn open<'a>(
-    server: &'a Server,
-    head: &'a RequestHead,
-    now: Now,
-) -> (Exchange, Option<Match<'a>>) {
-    let found = server.router.find(head.route_path());
+/// A head is complete: finds its route.
+pub(super) fn find<'a>(server: &'a Server, head: &'a RequestHead) -> Option<Match<'a>> {
+    server.router.find(head.route_path())
+}
+
+/// The largest body that a request may have, in bytes.
+pub(super) fn body_limit(server: &Server, found: Option<Match<'_>>) -> u64 {
+    found
+        .and_then(|found| found.endpoint.settings.max_body_size)
+        .unwrap_or(server.config.server.max_body_size)
+}
+
+/// Opens the record of a request; whoever does must finish it.
+pub(super) fn open(
+    server: &Server,
+    head: &RequestHead,
+    found: Option<Match<'_>>,
+    (peer, now): (SocketAddr, Now),
+) -> Exchange {
     let label = found.map_or(Label::NONE, |found| found.label);
-    (server.record.open(head, label, now), found)
+    server.record.open(head, label, Client::direct(peer), now)
 }
 
 /// Lets the handler answer. A handler that panics has answered 500; `false` tells of it.
 pub(super) async fn answer(
     server: &Server,
-    found: Option<Match<'_>>,
+    (found, client): (Option<Match<'_>>, &Client),
     head: &RequestHead,
     (body, now): (Body, Now),
     response: &mut Response,
@@ -38,9 +53,15 @@ pub(super) async fn answer(
         server.handlers.not_found(head, response);
         return true;
     };
+    if let Some(guard) = &found.endpoint.guard
+        && !pass(server, guard, client, response)
+    {
+        return true;
+    }
     let request = Incoming {
         head,
         found,
+        client,
         body,
         now,
     };
@@ -50,6 +71,19 @@ pub(super) async fn answer(
         *response = Problem::Internal.response();
     }
     handled.is_ok()
+}
+
+/// The filters between route and handler, in this order: who, how often. `false`: the response
+/// is a refusal.
+fn pass(server: &Server, guard: &Guard, client: &Client, response: &mut Response) -> bool {
+    if let Some(access) = &guard.access
+        && !access.allows(client.address)
+    {
+        server.recorder.count(Counter::AccessDenied);
+        *response = Problem::Forbidden.response();
+        return false;
+    }
+    true
 }
 
 /// Adds what every response carries.

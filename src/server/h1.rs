@@ -160,7 +160,10 @@ impl Connection {
             lent.codec.close_after_response();
         }
         if kind != BodyKind::None
-            && let Err(error) = lent.codec.limit_body(settings.max_body_size)
+            && let Err(error) = {
+                let found = exchange::find(&server, &lent.head);
+                lent.codec.limit_body(exchange::body_limit(&server, found))
+            }
         {
             return Box::pin(self.refuse(lent, error.status(), &error, *now)).await;
         }
@@ -171,7 +174,8 @@ impl Connection {
             input,
             output,
         } = &mut *lent;
-        let (exchange, found) = exchange::open(&server, head, *now);
+        let found = exchange::find(&server, head);
+        let exchange = exchange::open(&server, head, found, (self.peer, *now));
         let mut wire = Wire {
             server: &server,
             place: &self.place,
@@ -182,7 +186,8 @@ impl Connection {
         };
         let (mut content, body) = Content::open(&mut wire, kind, expects_continue);
         let handled = {
-            let handling = exchange::answer(&server, found, head, (body, *now), response);
+            let asked = (found, &exchange.client);
+            let handling = exchange::answer(&server, asked, head, (body, *now), response);
             handle(pin!(handling), &mut content, &mut wire).await
         };
         now.mono = clock::mono();
@@ -197,7 +202,6 @@ impl Connection {
         server.record.finish(
             &exchange,
             head,
-            self.peer.ip(),
             server.label(exchange.label),
             Ended {
                 status: sending.status,
@@ -272,7 +276,7 @@ impl Connection {
             server.recorder.count(Counter::MalformedRequests);
         }
         lent.codec.close_after_response();
-        let exchange = server.record.open(&lent.head, Label::NONE, now);
+        let exchange = exchange::open(server, &lent.head, None, (self.peer, now));
         let mut response = Response::problem(status, &reason.to_string());
         exchange::complete(server, &exchange, &lent.head, &mut response, now);
         let Lent { codec, output, .. } = lent;
@@ -289,9 +293,7 @@ impl Connection {
             upstream: None,
         };
         let label = server.label(Label::NONE);
-        server
-            .record
-            .finish(&exchange, &lent.head, self.peer.ip(), label, ended);
+        server.record.finish(&exchange, &lent.head, label, ended);
         self.flush(&mut lent.output).await?;
         Err(Close::Linger)
     }

@@ -112,10 +112,10 @@ fn listener() -> BoundListener {
 
 fn config() -> Config {
     let mut config = Config::default();
-    config.routes.push(Route {
-        path: PathRule::Prefix("/echo".into()),
-        handler: Handler::Builtin(Builtin::Echo),
-    });
+    config.routes.push(Route::new(
+        PathRule::Prefix("/echo".into()),
+        Handler::Builtin(Builtin::Echo),
+    ));
     config
 }
 

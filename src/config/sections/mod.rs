@@ -2,12 +2,14 @@
 //! without defaults; their comments are the reference that `ringway config schema` prints), what
 //! holds in the end, the defaults, and `resolve`, which makes one of the other and checks it.
 
+pub(super) mod access;
 pub(super) mod headers;
 pub(super) mod listener;
 pub(super) mod log;
 pub(super) mod mcp;
 pub(super) mod mcp_server;
 pub(super) mod route;
+pub(super) mod route_settings;
 pub(super) mod server;
 
 use std::net::{Ipv4Addr, SocketAddr};

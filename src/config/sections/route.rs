@@ -1,8 +1,11 @@
 //! `[[route]]`: who answers which paths.
 
-use crate::config::kinds::words;
+use super::access::RawNetwork;
+use super::route_settings::{self, RouteSettings};
+use crate::config::kinds::{Size, words};
 use crate::config::problem::{Findings, Problem};
 use crate::config::read::{Placed, section};
+use crate::config::units::GIB;
 
 section! {
     /// Who answers a path.
@@ -13,6 +16,13 @@ section! {
         builtin: BuiltinWord,
         /// The MCP gateway, at this path and below.
         mcp: bool,
+        /// Largest request body; by default server.max_body_size.
+        max_body_size: Size<0, { 64 * GIB }>,
+        /// Networks that may ask; everyone else is refused. Of several networks around an
+        /// address the most specific decides.
+        allow: Vec<RawNetwork>,
+        /// Networks that may not ask.
+        deny: Vec<RawNetwork>,
     }
 }
 
@@ -40,6 +50,20 @@ pub struct Route {
     pub path: PathRule,
     /// Who answers.
     pub handler: Handler,
+    /// What holds for its requests.
+    pub settings: RouteSettings,
+}
+
+impl Route {
+    /// A route that sets nothing.
+    #[must_use]
+    pub fn new(path: PathRule, handler: Handler) -> Self {
+        Self {
+            path,
+            handler,
+            settings: RouteSettings::default(),
+        }
+    }
 }
 
 /// The `path` of a route.
@@ -87,7 +111,8 @@ pub enum Builtin {
 
 pub(super) fn resolve(raw: Vec<RawRoute>, with_builtin: bool, found: &mut Findings) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
-    for route in raw {
+    for mut route in raw {
+        let settings = route_settings::resolve(&mut route);
         let Some(path) = route.path else {
             continue;
         };
@@ -113,7 +138,11 @@ pub(super) fn resolve(raw: Vec<RawRoute>, with_builtin: bool, found: &mut Findin
                     .errors
                     .push(Problem::new(&path.at, "route.path", message));
             }
-            Some(path) => routes.push(Route { path, handler }),
+            Some(path) => routes.push(Route {
+                path,
+                handler,
+                settings,
+            }),
             None => {}
         }
     }
@@ -177,14 +206,12 @@ pub(super) fn builtin_routes() -> Vec<Route> {
     ];
     let mut routes: Vec<Route> = pages
         .into_iter()
-        .map(|(path, page)| Route {
-            path: PathRule::Exact(path.to_owned()),
-            handler: Handler::Builtin(page),
+        .map(|(path, page)| {
+            let path = PathRule::Exact(path.to_owned());
+            Route::new(path, Handler::Builtin(page))
         })
         .collect();
-    routes.push(Route {
-        path: PathRule::Prefix("/mcp".to_owned()),
-        handler: Handler::Mcp,
-    });
+    let path = PathRule::Prefix("/mcp".to_owned());
+    routes.push(Route::new(path, Handler::Mcp));
     routes
 }

@@ -9,6 +9,7 @@ use sonic_rs::{JsonContainerTrait, JsonValueTrait, Value};
 use super::*;
 use crate::base::channel;
 use crate::config::{McpServer, McpTarget, PathRule, Route};
+use crate::filter::Client;
 use crate::handler::Handlers;
 use crate::handler::mcp::link::{Item, ServerId, ServerState, Status, Transport};
 use crate::http::{Body, BodyError, Frame};
@@ -68,10 +69,10 @@ struct Shard {
 
 impl Shard {
     fn new(mut config: Config) -> Self {
-        config.routes.push(Route {
-            path: PathRule::Prefix("/echo/".into()),
-            handler: Handler::Builtin(Builtin::Echo),
-        });
+        config.routes.push(Route::new(
+            PathRule::Prefix("/echo/".into()),
+            Handler::Builtin(Builtin::Echo),
+        ));
         let router = Router::new(&config.routes);
         let recorder = Rc::new(Recorder::new(0, router.labels(), true));
         let (scraper, asks) = Scraper::channel();
@@ -120,6 +121,7 @@ impl Shard {
             None => self.handlers.not_found(&head, &mut response),
             Some(found) => {
                 let request = Incoming {
+                    client: &Client::direct(([127, 0, 0, 1], 9).into()),
                     head: &head,
                     found,
                     body,
@@ -191,10 +193,10 @@ fn health_counts_up_and_says_when_it_drains() {
 #[test]
 fn health_under_a_prefix_route_knows_its_own_pages_alone() {
     let mut config = Config::default();
-    config.routes.push(Route {
-        path: PathRule::Prefix("/h".into()),
-        handler: Handler::Builtin(Builtin::Health),
-    });
+    config.routes.push(Route::new(
+        PathRule::Prefix("/h".into()),
+        Handler::Builtin(Builtin::Health),
+    ));
     let shard = Shard::new(config);
     for (path, status) in [("/h", 200), ("/h/", 200), ("/h/ready", 200), ("/hx", 404)] {
         assert_eq!(shard.ask("GET", path).0.status, status, "{path}");
@@ -613,6 +615,7 @@ fn a_handlers_future_stays_small() {
     let shard = shard();
     let (head, mut response) = (RequestHead::default(), Response::default());
     let request = Incoming {
+        client: &Client::direct(([127, 0, 0, 1], 9).into()),
         head: &head,
         found: shard.router.find("/health").unwrap(),
         body: Body::Empty,

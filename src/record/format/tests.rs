@@ -22,7 +22,7 @@ fn line(head: &RequestHead, format: LogFormat, upstream: Option<UpstreamTimes>) 
     let id = RequestId::new(head, &mut Ids::new(1), END);
     let line = Line {
         head,
-        peer: Ipv4Addr::new(192, 0, 2, 7).into(),
+        client: Ipv4Addr::new(192, 0, 2, 7).into(),
         handler: "/mcp",
         status: 200,
         body_bytes: 153,
