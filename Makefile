@@ -1,7 +1,7 @@
 # Everything a developer types. `make help` lists it.
 PY := tests/.env/py/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help run release test lint unit deps programs integration conformance bench-quick clean-env
+.PHONY: help run release test lint unit deps programs integration conformance bench-quick tune untune clean-env
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -45,6 +45,13 @@ conformance: release deps ## the official MCP conformance runner, both revisions
 
 bench-quick: release deps ## Ringway beside nginx: CPU, latency, memory (about 5 minutes)
 	$(PY) bench/quick/run.py
+
+tune: ## kernel settings for a busy machine: shows the difference; as root also sets it
+	@if [ "$$(id -u)" = 0 ]; then python3 tuning/tune.py apply; \
+	else python3 tuning/tune.py show || echo "as root, this sets them: sudo make tune"; fi
+
+untune: ## write the old kernel settings back (as root)
+	python3 tuning/tune.py undo
 
 clean-env: ## remove what `make test` installed
 	rm -rf tests/.env tests/node_modules
