@@ -15,6 +15,11 @@ macro_rules! known_fields {
         }
 
         const NAMES: [(&str, Known); Known::COUNT - 1] = [$(($name, Known::$variant),)*];
+
+        impl Known {
+            /// Every known name, by index.
+            pub const ALL: [Self; Self::COUNT - 1] = [$(Self::$variant,)*];
+        }
     };
 }
 

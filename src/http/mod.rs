@@ -10,6 +10,7 @@ pub mod date;
 pub mod endpoint;
 pub mod freshness;
 pub mod h1;
+pub mod h2;
 mod headers;
 mod known;
 pub mod range;

@@ -141,7 +141,7 @@ impl<'a> Framing<'a> {
 }
 
 /// `1*DIGIT` that fits 64 bits. No sign, no list: "5, 5" is refused like "5, 6".
-fn parse_length(value: &[u8]) -> Option<u64> {
+pub(in crate::http) fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
     }
@@ -152,7 +152,7 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 }
 
 /// Whether the name would become a framing field in a program that, like CGI, takes `_` for `-`.
-pub(super) fn imitates_framing(name: &[u8]) -> bool {
+pub(in crate::http) fn imitates_framing(name: &[u8]) -> bool {
     let fold = |name: &[u8], field: &[u8]| {
         name.len() == field.len()
             && name

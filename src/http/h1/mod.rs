@@ -7,13 +7,13 @@ mod body;
 pub mod chunked;
 mod client;
 mod error;
-mod framing;
+pub(in crate::http) mod framing;
 mod head;
 mod scan;
 mod server;
 #[cfg(test)]
 mod tests;
-mod write;
+pub(in crate::http) mod write;
 
 pub use client::{ClientConn, ClientEvent, RequestLine};
 pub use error::Error;

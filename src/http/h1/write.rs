@@ -6,23 +6,27 @@ use crate::http::{Body, HeaderList, Known, Method, Response, Version, reason};
 
 /// How a response's content is framed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ResponseBody {
+pub(in crate::http) struct ResponseBody {
     /// What the head says.
-    pub(super) declared: Declared,
+    pub(in crate::http) declared: Declared,
     /// What is then sent.
-    pub(super) sent: BodyKind,
+    pub(in crate::http) sent: BodyKind,
 }
 
 /// Which framing field a head carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Declared {
+pub(in crate::http) enum Declared {
     Nothing,
     Length(u64),
     Chunked,
 }
 
 /// Decides the framing of a response (RFC 9112 §6.3 from the sender's side).
-pub(super) fn response_body(response: &Response, method: Method, version: Version) -> ResponseBody {
+pub(in crate::http) fn response_body(
+    response: &Response,
+    method: Method,
+    version: Version,
+) -> ResponseBody {
     let status = response.status;
     let is_tunnel = method == Method::Connect && (200..300).contains(&status);
     if is_tunnel || matches!(status, 100..=199 | 204) {
