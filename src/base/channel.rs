@@ -128,6 +128,15 @@ impl<T> Sender<T> {
         Poll::Pending
     }
 
+    /// How many items wait for the receiver; the sender is woken when it takes one.
+    pub fn poll_queued(&self, cx: &Context<'_>) -> usize {
+        let mut shared = self.shared.borrow_mut();
+        if !shared.queue.is_empty() {
+            shared.remember_sender(cx);
+        }
+        shared.queue.len()
+    }
+
     /// Resolves when the receiver waits and there is nothing for it.
     pub fn poll_awaited(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         let mut shared = self.shared.borrow_mut();

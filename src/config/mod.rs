@@ -30,6 +30,7 @@ pub use load::{DEFAULT_FILE, Loaded, Options, load};
 pub use problem::Problem;
 pub use schema::json_schema;
 pub use sections::access::Access;
+pub use sections::http2::Http2;
 pub use sections::listener::Listener;
 pub use sections::log::{AccessLog, Log, LogFormat};
 pub use sections::mcp::{Mcp, Namespace};

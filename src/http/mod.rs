@@ -4,8 +4,8 @@
 pub mod accept;
 mod body;
 pub mod cache_control;
-pub mod conditional;
 mod coding;
+pub mod conditional;
 pub mod date;
 pub mod endpoint;
 pub mod freshness;

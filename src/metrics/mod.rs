@@ -134,6 +134,11 @@ const REFUSALS: Family = counter(
     "What the gateway refused, closed or forgot because a bound was reached, by which bound.",
 );
 
+const HTTP2_ENDED: Family = counter(
+    "ringway_http2_connections_ended",
+    "HTTP/2 connections ended because of what the client sent, by what it was too much of.",
+);
+
 /// Counters of one shard. They only grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the help text says what each counts")]
@@ -158,11 +163,21 @@ pub enum Counter {
     SlowStreams,
     ForgottenRevocations,
     AccessDenied,
+    Http2Connections,
+    Http2Streams,
+    Http2Resets,
+    Http2ControlFrames,
+    Http2WindowUpdates,
+    Http2FaultyStreams,
+    Http2SmallFrames,
+    Http2Heads,
+    Http2StreamsAfterGoaway,
+    Http2ProtocolErrors,
 }
 
 impl Counter {
     /// All of them in the order of exposition; those of one family stand together.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 30] = [
         Self::Accepts,
         Self::AcceptErrors,
         Self::ConnectionsRefused,
@@ -183,6 +198,16 @@ impl Counter {
         Self::SlowStreams,
         Self::ForgottenRevocations,
         Self::AccessDenied,
+        Self::Http2Connections,
+        Self::Http2Streams,
+        Self::Http2Resets,
+        Self::Http2ControlFrames,
+        Self::Http2WindowUpdates,
+        Self::Http2FaultyStreams,
+        Self::Http2SmallFrames,
+        Self::Http2Heads,
+        Self::Http2StreamsAfterGoaway,
+        Self::Http2ProtocolErrors,
     ];
 
     /// The family.
@@ -227,6 +252,22 @@ impl Counter {
             | Self::RefusedNotes
             | Self::SlowStreams
             | Self::ForgottenRevocations => REFUSALS,
+            Self::Http2Connections => counter(
+                "ringway_http2_connections",
+                "Connections that speak HTTP/2.",
+            ),
+            Self::Http2Streams => counter(
+                "ringway_http2_streams",
+                "Requests over HTTP/2 that were taken.",
+            ),
+            Self::Http2Resets
+            | Self::Http2ControlFrames
+            | Self::Http2WindowUpdates
+            | Self::Http2FaultyStreams
+            | Self::Http2SmallFrames
+            | Self::Http2Heads
+            | Self::Http2StreamsAfterGoaway
+            | Self::Http2ProtocolErrors => HTTP2_ENDED,
         }
     }
 
@@ -244,6 +285,14 @@ impl Counter {
             Self::RefusedNotes => ("bound", "session_notes"),
             Self::SlowStreams => ("bound", "stream_queue"),
             Self::ForgottenRevocations => ("bound", "revocations"),
+            Self::Http2Resets => ("reason", "resets"),
+            Self::Http2ControlFrames => ("reason", "control_frames"),
+            Self::Http2WindowUpdates => ("reason", "window_updates"),
+            Self::Http2FaultyStreams => ("reason", "faulty_streams"),
+            Self::Http2SmallFrames => ("reason", "small_frames"),
+            Self::Http2Heads => ("reason", "heads"),
+            Self::Http2StreamsAfterGoaway => ("reason", "streams_after_goaway"),
+            Self::Http2ProtocolErrors => ("reason", "protocol_error"),
             _ => return None,
         })
     }

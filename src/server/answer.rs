@@ -26,7 +26,7 @@ const COPY_BYTES_MAX: usize = 16 * 1024;
 /// Responses of pipelined requests, and frames of a stream, gather up to so many bytes.
 const GATHER_BYTES_MAX: usize = 32 * 1024;
 /// nginx's code for a client that left before its answer.
-const CLIENT_LEFT: u16 = 499;
+pub(super) const CLIENT_LEFT: u16 = 499;
 
 /// How the sending of a response ended.
 #[derive(Clone, Copy, Debug)]

@@ -37,6 +37,8 @@ pub(super) enum Close {
     Linger,
     /// The client has gone or will get no answer.
     Now,
+    /// Not at all: the client speaks HTTP/2.
+    Http2,
 }
 
 /// Serves a connection from its first byte to its last.

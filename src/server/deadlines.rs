@@ -5,6 +5,7 @@
 //! which limit it was. Limits fire late by at most one sweep.
 
 use core::cell::{Cell, RefCell};
+use core::task::{Context, Waker};
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -51,6 +52,8 @@ struct Entry {
     armed: Option<(Instant, Limit)>,
     fired: Option<Limit>,
     is_idle: bool,
+    /// Whom to wake when the drain begins.
+    watcher: Option<Waker>,
 }
 
 /// A connection's place in the table. Drop it before the connection's socket.
@@ -70,6 +73,7 @@ impl Deadlines {
             armed: None,
             fired: None,
             is_idle: false,
+            watcher: None,
         });
         let index = table.free.pop().unwrap_or_else(|| {
             table.entries.push(None);
@@ -102,12 +106,18 @@ impl Deadlines {
     }
 
     /// Ends the waits of connections between two requests. One whose next request is already
-    /// here still answers it.
+    /// here still answers it. Wakes those that asked for it.
     pub fn end_idle(&self) {
+        let mut watchers = Vec::new();
         for entry in self.table.borrow_mut().entries.iter_mut().flatten() {
             if entry.is_idle {
                 entry.note.shutdown(Shutdown::Read);
             }
+            watchers.extend(entry.watcher.take());
+        }
+        // A task that wakes may look at the table.
+        for watcher in watchers {
+            watcher.wake();
         }
     }
 
@@ -170,6 +180,19 @@ impl Place {
     /// Nothing is limited until [`arm`](Self::arm) again.
     pub fn disarm(&self) {
         self.set(None, false);
+    }
+
+    /// Has a task woken when idle connections are ended, though this one is busy.
+    pub fn watch(&self, cx: &Context<'_>) {
+        self.deadlines.with(self.index, |entry| {
+            if !entry
+                .watcher
+                .as_ref()
+                .is_some_and(|known| known.will_wake(cx.waker()))
+            {
+                entry.watcher = Some(cx.waker().clone());
+            }
+        });
     }
 
     fn set(&self, armed: Option<(Instant, Limit)>, is_idle: bool) {

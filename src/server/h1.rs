@@ -19,6 +19,7 @@ use std::rc::Rc;
 
 use crate::base::clock::{self, Now};
 use crate::http::h1::{BodyKind, Event, Next};
+use crate::http::h2::{Begins, begins_with_preface};
 use crate::http::{Body, Response};
 use crate::metrics::Counter;
 use crate::record::Ended;
@@ -28,6 +29,7 @@ use crate::server::connection::{Close, Connection};
 use crate::server::content::{Content, Gone, Wire};
 use crate::server::deadlines::Limit;
 use crate::server::exchange;
+use crate::server::h2;
 use crate::server::lent::Lent;
 
 /// What one read brought.
@@ -66,6 +68,11 @@ impl Connection {
             let worked = self.work(&mut lent, &mut now).await;
             let buffers = &self.server.buffers;
             let is_spent = worked.is_err();
+            if worked == Err(Close::Http2) {
+                let input = core::mem::take(&mut lent.input);
+                self.server.lender.take_back(lent, is_spent, buffers);
+                return Box::pin(h2::serve(self, input)).await;
+            }
             self.server.lender.take_back(lent, is_spent, buffers);
             if let Err(close) = worked {
                 return close;
@@ -78,6 +85,7 @@ impl Connection {
         let mut received = self.receive(lent)?;
         *now = self.server.time.now();
         let mut head_limit = None;
+        let mut refusal = None;
         loop {
             match lent.codec.poll(lent.input.unread(), &mut lent.head) {
                 Ok(Event::Request {
@@ -96,11 +104,19 @@ impl Connection {
                 }
                 Ok(Event::NeedMore { consumed }) => lent.input.consume(consumed),
                 Ok(Event::Body { .. } | Event::End { .. }) => return Err(Close::Now),
-                Err(error) => {
-                    lent.head.clear();
-                    // Boxed, like all that is rare: the task of an idle connection stays small.
-                    return Box::pin(self.refuse(lent, error.status(), &error, *now)).await;
-                }
+                Err(error) => refusal = Some(error),
+            }
+            // Nothing that is HTTP/1.1 begins like HTTP/2, so its requests never get here whole.
+            let begins = self.begins(lent);
+            if begins == Begins::Whole {
+                return Err(Close::Http2);
+            }
+            if let Some(error) = refusal
+                && begins == Begins::No
+            {
+                lent.head.clear();
+                // Boxed, like all that is rare: the task of an idle connection stays small.
+                return Box::pin(self.refuse(lent, error.status(), &error, *now)).await;
             }
             self.flush(&mut lent.output).await?;
             if received == Received::End {
@@ -118,6 +134,14 @@ impl Connection {
             received = self.receive(lent)?;
             *now = self.server.time.now();
         }
+    }
+
+    /// Whether the connection begins as HTTP/2 does.
+    fn begins(&self, lent: &Lent) -> Begins {
+        if self.requests > 0 {
+            return Begins::No;
+        }
+        begins_with_preface(lent.input.unread())
     }
 
     fn receive(&mut self, lent: &mut Lent) -> Result<Received, Close> {

@@ -12,6 +12,7 @@ mod deadlines;
 mod drain;
 mod exchange;
 mod h1;
+mod h2;
 mod lent;
 mod reader;
 mod time;
@@ -47,6 +48,7 @@ pub struct Server {
     recorder: Rc<Recorder>,
     buffers: Buffers,
     lender: Lender,
+    h2: h2::Kept,
     time: Rc<Time>,
     deadlines: Rc<Deadlines>,
     drain: Rc<Drain>,
@@ -86,6 +88,7 @@ impl Server {
             filter: ResponseFilter::new(&parts.config),
             recorder: Rc::clone(parts.record.recorder()),
             lender: Lender::default(),
+            h2: h2::Kept::default(),
             config: parts.config,
             router: parts.router,
             handlers: parts.handlers,

@@ -33,6 +33,17 @@ impl Reader {
         Rc::get_mut(&mut self.socket)
     }
 
+    /// Another reader of the same connection, for a driver of its own. Only one may wait.
+    pub(super) fn share(&self) -> Self {
+        Self::new(Rc::clone(&self.socket))
+    }
+
+    /// A wait for room to write.
+    pub(super) fn writable(&self) -> Pin<Box<dyn Future<Output = io::Result<()>>>> {
+        let socket = Rc::clone(&self.socket);
+        Box::pin(async move { socket.writable().await })
+    }
+
     /// Waits for bytes or the end, and for nothing else: allocates nothing.
     pub(super) async fn readable(&mut self) -> io::Result<()> {
         match &mut self.waiting {

@@ -4,6 +4,7 @@
 
 pub(super) mod access;
 pub(super) mod headers;
+pub(super) mod http2;
 pub(super) mod listener;
 pub(super) mod log;
 pub(super) mod mcp;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::http2::{self, Http2, RawHttp2};
 use crate::config::kinds::{Count, Period, Size, words};
 use crate::config::node::Node;
 use crate::config::problem::{Findings, Problem};
@@ -36,6 +37,8 @@ section! {
         max_body_size: Size<0, { 64 * GIB }>,
         /// Largest request head: count × size, one field at most size.
         header_buffers: RawHeaderBuffers,
+        /// Limits of HTTP/2 connections.
+        http2: RawHttp2,
         /// Value of X-Server; empty switches X-Server and X-Process-Time off.
         server_header: Placed<String>,
         /// Whether /health, /version, /api/v1/…, /metrics, /docs and /mcp exist without a
@@ -128,6 +131,8 @@ pub struct Server {
     pub max_body_size: u64,
     /// Largest head: count × size bytes in all, one field at most `size`.
     pub header_buffers: HeaderBuffers,
+    /// `[server.http2]`
+    pub http2: Http2,
     /// Value of `X-Server`; empty switches it and `X-Process-Time` off.
     pub server_header: String,
 }
@@ -172,6 +177,7 @@ impl Default for Server {
                 count: 4,
                 size: 16 << 10,
             },
+            http2: Http2::default(),
             server_header: "MCP-Gateway".to_owned(),
         }
     }
@@ -215,6 +221,7 @@ pub(super) fn resolve(raw: RawServer, found: &mut Findings) -> Server {
                 .size
                 .map_or(defaults.header_buffers.size, |size| to_usize(size.0)),
         },
+        http2: http2::resolve(&raw.http2.unwrap_or_default()),
         server_header: raw
             .server_header
             .map_or(defaults.server_header, |header| header.value),

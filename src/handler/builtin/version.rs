@@ -23,7 +23,7 @@ impl Pages {
             "git": version::GIT,
             "protocols": object! {
                 "mcp": Json::list(revisions),
-                "http": Json::list(["1.0", "1.1"]),
+                "http": Json::list(["1.0", "1.1", "2"]),
             },
             "runtime": object! {
                 "driver": runtime.driver.as_str(),

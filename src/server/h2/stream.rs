@@ -1,0 +1,179 @@
+//! One stream: the life of its request (`exchange`), with the reading of its content beside the
+//! handler.
+
+use core::future::{Future, poll_fn};
+use core::pin::{Pin, pin};
+use core::task::Poll;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+
+use crate::base::clock::{self, Now};
+use crate::http::h1::Error;
+use crate::http::h2::{Opened, read_request};
+use crate::http::{Method, RequestHead, Response};
+use crate::metrics::Counter;
+use crate::record::Ended;
+use crate::route::Label;
+use crate::server::Server;
+use crate::server::answer::CLIENT_LEFT;
+use crate::server::exchange;
+use crate::server::h2::content::Content;
+use crate::server::h2::send::{Outlet, send};
+use crate::server::h2::shared::{Counted, Set, Shared};
+
+/// A request that has come.
+pub(super) struct Stream {
+    pub(super) server: Rc<Server>,
+    pub(super) peer: SocketAddr,
+    pub(super) counted: Counted,
+    pub(super) request: ::http::Request<RecvStream>,
+    pub(super) respond: SendResponse<Bytes>,
+    pub(super) now: Now,
+}
+
+/// Whether the client still waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handled {
+    Answered,
+    Unwanted,
+}
+
+impl Stream {
+    /// Answers the request.
+    pub(super) async fn run(self) {
+        let server = Rc::clone(&self.server);
+        let mut set = server.h2.lend();
+        self.open(&mut set).await;
+        server.h2.take_back(set);
+    }
+
+    /// Reads the head, and what of the content has come.
+    async fn open(self, set: &mut Set) {
+        let (parts, source) = self.request.into_parts();
+        let asked = Asked {
+            server: &self.server,
+            peer: self.peer,
+            shared: self.counted.shared(),
+            respond: self.respond,
+            now: self.now,
+        };
+        let server = asked.server;
+        let opened = read_request(&parts, &server.limits, &mut set.head);
+        drop(parts);
+        match opened {
+            Ok(opened) if is_too_large(server, &set.head, opened) => {
+                Box::pin(asked.refuse(set, &Error::BodyTooLarge)).await;
+            }
+            Ok(opened) => asked.exchange(set, source, opened).await,
+            Err(error) => Box::pin(asked.refuse(set, &error)).await,
+        }
+    }
+}
+
+fn is_too_large(server: &Server, head: &RequestHead, opened: Opened) -> bool {
+    opened
+        .content_length
+        .is_some_and(|length| length > exchange::body_limit(server, exchange::find(server, head)))
+}
+
+/// A request whose answer is due.
+struct Asked<'a> {
+    server: &'a Server,
+    peer: SocketAddr,
+    shared: &'a Shared,
+    respond: SendResponse<Bytes>,
+    now: Now,
+}
+
+impl Asked<'_> {
+    async fn exchange(mut self, set: &mut Set, source: RecvStream, opened: Opened) {
+        let Set { head, response } = set;
+        let server = self.server;
+        let found = exchange::find(server, head);
+        let exchange = exchange::open(server, head, found, (self.peer, self.now));
+        let max = exchange::body_limit(server, found);
+        let (mut content, body) = Content::open(source, opened, max).await;
+        let handled = {
+            let asked = (found, &exchange.client);
+            let handling = exchange::answer(server, asked, head, (body, self.now), response);
+            handle(pin!(handling), &mut content, server, &mut self.respond).await
+        };
+        let now = Now {
+            mono: clock::mono(),
+            ..self.now
+        };
+        let mut ended = Ended {
+            status: CLIENT_LEFT,
+            body_bytes: 0,
+            at: now.mono,
+            upstream: response.upstream,
+        };
+        if handled == Handled::Answered {
+            exchange::complete(server, &exchange, head, response, now);
+            ended.status = response.status;
+            ended.body_bytes = self.send(&mut content, head.method, response, now).await;
+            ended.at = clock::mono();
+        } else if content.is_broken {
+            ended.status = 400;
+            server.recorder.count(Counter::MalformedRequests);
+        }
+        let label = server.label(exchange.label);
+        server.record.finish(&exchange, head, label, ended);
+    }
+
+    /// Answers a request that cannot be read, or not taken.
+    async fn refuse(self, set: &mut Set, error: &Error) {
+        let Set { head, response } = set;
+        let (server, now) = (self.server, self.now);
+        server.recorder.count(Counter::MalformedRequests);
+        let exchange = exchange::open(server, head, None, (self.peer, now));
+        *response = Response::problem(error.status(), &error.to_string());
+        exchange::complete(server, &exchange, head, response, now);
+        let mut nothing = Content::none();
+        let ended = Ended {
+            status: response.status,
+            body_bytes: self.send(&mut nothing, head.method, response, now).await,
+            at: clock::mono(),
+            upstream: None,
+        };
+        let label = server.label(Label::NONE);
+        server.record.finish(&exchange, head, label, ended);
+    }
+
+    async fn send(
+        self,
+        content: &mut Content,
+        method: Method,
+        response: &mut Response,
+        now: Now,
+    ) -> u64 {
+        let outlet = Outlet {
+            server: self.server,
+            shared: self.shared,
+            content,
+        };
+        send(outlet, self.respond, (method, now), response).await
+    }
+}
+
+/// Runs a handler, and beside it the reading of its request's content.
+async fn handle(
+    mut handling: Pin<&mut impl Future<Output = bool>>,
+    content: &mut Content,
+    server: &Server,
+    respond: &mut SendResponse<Bytes>,
+) -> Handled {
+    poll_fn(|cx| {
+        // A handler that panicked has answered too; the connection is not at fault.
+        if handling.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Handled::Answered);
+        }
+        content.poll(cx, server, Some(respond));
+        respond.poll_reset(cx).map(|_| Handled::Unwanted)
+    })
+    .await
+}
