@@ -546,8 +546,9 @@ fn the_schema_names_every_key_and_no_null() {
 #[test]
 fn the_documentation_names_every_key() {
     let text = include_str!("../../docs/CONFIGURATION.md");
-    let sections: [(&str, &[&str]); 5] = [
+    let sections: [(&str, &[&str]); 6] = [
         ("server.", sections::server::RawServer::KEYS),
+        ("server.http2.", sections::http2::RawHttp2::KEYS),
         ("log.", sections::log::RawLog::KEYS),
         ("metrics.", sections::RawMetrics::KEYS),
         ("mcp.", sections::mcp::RawMcp::KEYS),
