@@ -1,7 +1,7 @@
 # Everything a developer types. `make help` lists it.
 PY := tests/.env/py/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help run release test lint unit deps programs integration conformance bench-quick tune untune clean-env
+.PHONY: help run release test lint unit deps programs integration conformance bench-quick k8s-check image tune untune clean-env
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -46,11 +46,23 @@ conformance: release deps ## the official MCP conformance runner, both revisions
 bench-quick: release deps ## Ringway beside nginx: CPU, latency, memory (about 5 minutes)
 	$(PY) bench/quick/run.py
 
+k8s-check: deps ## render every overlay of k8s/ and check it against the Kubernetes schemas
+	$(PY) -m pytest tests/test_kubernetes.py
+
+image: ## the container image; needs docker or podman (CONTAINER=podman)
+	$(or $(CONTAINER),docker) build -f Containerfile -t ringway:local .
+
 tune: ## kernel settings for a busy machine: shows the difference; as root also sets it
 	@if [ "$$(id -u)" = 0 ]; then python3 tuning/tune.py apply; \
 	else python3 tuning/tune.py show || echo "as root, this sets them: sudo make tune"; fi
 
-untune: ## write the old kernel settings back (as root)
+unk8s-check: deps ## render every overlay of k8s/ and check it against the Kubernetes schemas
+	$(PY) -m pytest tests/test_kubernetes.py
+
+image: ## the container image; needs docker or podman (CONTAINER=podman)
+	$(or $(CONTAINER),docker) build -f Containerfile -t ringway:local .
+
+tune: ## write the old kernel settings back (as root)
 	python3 tuning/tune.py undo
 
 clean-env: ## remove what `make test` installed

@@ -120,10 +120,28 @@ impl Runtime {
         self.driver
     }
 
-    /// Why better drivers do not.
-    #[must_use]
-    pub fn refused(&self) -> &[Refusal] {
+    /// The better drivers that cannot run here.
+    #[cfg(test)]
+    pub(super) fn refused(&self) -> &[Refusal] {
         &self.refused
+    }
+
+    /// Why better drivers do not, for people; empty if the best one runs. What holds for every
+    /// ring is told once.
+    #[must_use]
+    pub fn why_not_better(&self) -> String {
+        let code = |refusal: &Refusal| refusal.error.raw_os_error();
+        match self.refused.split_first() {
+            Some((first, others))
+                if !others.is_empty() && others.iter().all(|other| code(other) == code(first)) =>
+            {
+                format!("io_uring is not available: {}", advice(&first.error))
+            }
+            _ => {
+                let reasons: Vec<String> = self.refused.iter().map(ToString::to_string).collect();
+                reasons.join("; ")
+            }
+        }
     }
 
     /// Runs a future and every task spawned meanwhile, until the future ends.
@@ -203,8 +221,8 @@ fn advice(error: &io::Error) -> String {
     let hint = match error.raw_os_error() {
         Some(libc::EPERM) => {
             "a seccomp profile (Docker, containerd) or sysctl kernel.io_uring_disabled forbids \
-             io_uring; allow io_uring_setup, io_uring_enter and io_uring_register, set the sysctl \
-             to 0, or use --driver epoll"
+             io_uring; run with tuning/seccomp-io-uring.json, set the sysctl to 0, or use \
+             --driver epoll"
         }
         Some(libc::ENOMEM) => {
             "too little locked memory; raise `ulimit -l` (LimitMEMLOCK) to 8 MiB for each shard, \

@@ -157,12 +157,11 @@ struct Sockets {
 
 fn runtime_info(runtime: &Runtime) -> RuntimeInfo {
     let driver = runtime.driver();
-    let reasons: Vec<String> = runtime.refused().iter().map(ToString::to_string).collect();
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     RuntimeInfo {
         driver: driver.name().to_owned(),
         flags: driver.flags().to_owned(),
-        reason: reasons.join("; "),
+        reason: runtime.why_not_better(),
         kernel: kernel.trim().to_owned(),
     }
 }
