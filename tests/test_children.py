@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.gateway import wait_until
-from support.mcp import Legacy, text_of
+from support.mcp import Legacy, Modern, text_of
 from support.servers import odd_stdio
 
 
@@ -98,9 +98,53 @@ def test_children_die_with_a_killed_gateway(odd):
     wait_until("gone", lambda: not alive(pid), 5)
 
 
+def test_an_eager_child_starts_with_the_gateway(ringway):
+    """It is the default: the lists are there, and mistakes in the log, before the first client."""
+    gateway = ringway(mcp={"mcpServers": {"odd": odd_stdio()}})
+    ready = gateway.wait_server("odd")
+    assert "echo" in ready["tools"] and len(gateway.children()) == 1
+
+
+def test_a_lazy_child_starts_for_the_first_client_that_needs_it(ringway):
+    lazy = {name: odd_stdio("--name", name, eager=False) for name in ("one", "two")}
+    gateway = ringway(args=["--shards", "2"], mcp={"mcpServers": lazy})
+    gateway.wait_server("one", "idle")
+    gateway.wait_server("two", "idle")
+    # Looking at it is no need.
+    assert gateway.json("/api/v1/tools")["tools"] == []
+    gateway.get("/metrics")
+    time.sleep(0.5)
+    assert gateway.children() == []
+    # A client of one server starts that one.
+    assert text_of(call(gateway, "echo", {"text": "x"}, "one")) == "x"
+    assert gateway.server("one")["status"] == "ready"
+    assert gateway.server("two")["status"] == "idle"
+    assert len(gateway.children()) == 1
+    # The merged list needs both.
+    names = [tool["name"] for tool in Legacy(gateway.mcp_url).call("tools/list")["result"]["tools"]]
+    assert "one_echo" in names and "two_echo" in names
+    assert len(gateway.children()) == 2
+
+
+def test_a_lazy_modern_child_starts_for_a_call_without_a_list(ringway):
+    """A client that knows the tool from an earlier time asks for nothing else first."""
+    gateway = ringway(mcp={"mcpServers": {"odd": odd_stdio("--era", "modern", eager=False)}})
+    gateway.wait_server("odd", "idle")
+    assert text_of(Modern(gateway.mcp_url).tool("echo", {"text": "x"})) == "x"
+
+
+def test_a_lazy_child_that_was_never_needed_does_not_hold_up_the_end(ringway):
+    gateway = ringway(mcp={"mcpServers": {"odd": odd_stdio(eager=False)}})
+    gateway.wait_server("odd", "idle")
+    began = time.monotonic()
+    gateway.stop()
+    assert time.monotonic() - began < 5
+
+
 def test_one_child_for_many_first_calls(ringway):
     """Fifty clients call a lazy server at once: it is started once."""
-    gateway = ringway(args=["--shards", "4"], mcp={"mcpServers": {"odd": odd_stdio()}})
+    entry = odd_stdio(eager=False)
+    gateway = ringway(args=["--shards", "4"], mcp={"mcpServers": {"odd": entry}})
     pids = []
 
     def first():

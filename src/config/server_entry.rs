@@ -168,7 +168,7 @@ fn apply(raw: RawEntry, server: &mut McpServer) {
     };
     server.era = raw.era.and_then(|word| word.0);
     server.isolate = raw.isolate.map_or(Isolate::Auto, |word| word.0);
-    server.eager = raw.eager.unwrap_or(false);
+    server.eager = raw.eager.unwrap_or(true);
     if let Some(count) = raw.max_in_flight {
         server.max_in_flight = usize::try_from(count.0).unwrap_or(usize::MAX);
     }

@@ -369,7 +369,7 @@ fn a_full_file() {
     assert_eq!(server.timeouts.total, Duration::from_secs(60));
     assert_eq!(
         (server.isolate, server.eager, server.max_in_flight),
-        (Isolate::Session, true, 3)
+        (Isolate::Session, false, 3)
     );
 }
 

@@ -49,7 +49,8 @@ section! {
         era: EraWord,
         /// Whether clients share its session or child.
         isolate: IsolateWord,
-        /// Starts the child at once instead of at its first use.
+        /// Starts the child with the gateway (default); false waits for the first client that
+        /// needs it.
         eager: bool,
         /// Calls under way at once; more are refused.
         max_in_flight: Count<1, 100_000>,
@@ -101,7 +102,7 @@ pub struct McpServer {
     pub timeouts: McpTimeouts,
     /// Whether clients share the server's session or child.
     pub isolate: Isolate,
-    /// Start the child at once instead of at the first use.
+    /// Start the child with the gateway instead of at the first need.
     pub eager: bool,
     /// Calls under way at once; more are refused.
     pub max_in_flight: usize,
@@ -184,7 +185,7 @@ impl McpServer {
             tools: ToolFilter::default(),
             era: None,
             isolate: Isolate::Auto,
-            eager: false,
+            eager: true,
             max_in_flight: 256,
         }
     }

@@ -79,6 +79,7 @@ impl Pages {
 
 fn server(state: &ServerState) -> Json {
     let (status, reason) = match &state.status {
+        Status::Idle => ("idle", None),
         Status::Starting => ("starting", None),
         Status::Ready => ("ready", None),
         Status::Down(reason) => ("down", Some(reason.as_str())),

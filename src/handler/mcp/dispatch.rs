@@ -228,6 +228,7 @@ impl Gateway {
                 {
                     Some((Status::Ready, _) | (_, false)) => return None,
                     Some((Status::Down(reason), true)) => reason.clone(),
+                    Some((Status::Idle, true)) => "it has not been started yet".to_owned(),
                     Some((Status::Starting, true)) | None => "it is still starting".to_owned(),
                 };
                 Some(Fault::Unavailable {

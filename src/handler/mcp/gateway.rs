@@ -263,7 +263,8 @@ impl Gateway {
         self.states.borrow().get(usize::from(server.0))?.clone()
     }
 
-    /// Waits until every server of the scope has been tried once, but not for ever.
+    /// Waits until every server of the scope has been tried once, but not for ever. Those that
+    /// wait for the first need have it now.
     pub(super) async fn settle(&self, scope: Scope) {
         if self.is_settled(scope) {
             return;
@@ -273,6 +274,7 @@ impl Gateway {
             if self.is_settled(scope) || limit.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
+            self.wake(scope);
             self.settling.borrow_mut().push(cx.waker().clone());
             Poll::Pending
         })
@@ -283,8 +285,21 @@ impl Gateway {
         let states = self.states.borrow();
         self.members(scope).all(|at| {
             let state = states.get(at).and_then(Option::as_ref);
-            state.is_some_and(|state| state.status != Status::Starting)
+            state.is_some_and(|state| !matches!(state.status, Status::Idle | Status::Starting))
         })
+    }
+
+    /// Has the servers of the scope start that wait for a need.
+    fn wake(&self, scope: Scope) {
+        let states = self.states.borrow();
+        let members = self.members(scope);
+        let links = self.links.get(members.clone()).unwrap_or_default();
+        for (at, (_, link)) in members.zip(links) {
+            let state = states.get(at).and_then(Option::as_ref);
+            if state.is_some_and(|state| state.status == Status::Idle) {
+                link.wake();
+            }
+        }
     }
 
     /// Wakes whoever waits for servers.

@@ -62,6 +62,9 @@ pub trait Link {
         let _ = (client, message);
     }
 
+    /// Somebody needs the server: starts it if it has waited for that.
+    fn wake(&self) {}
+
     /// A legacy session is over; what was kept for it alone can go.
     fn end_session(&self, session: SessionKey);
 }
@@ -199,6 +202,8 @@ pub enum Transport {
 /// Whether a server can be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
+    /// A child that starts at the first need (`eager = false`).
+    Idle,
     /// Not tried yet, or being started.
     Starting,
     /// Answers.

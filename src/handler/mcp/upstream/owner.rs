@@ -2,6 +2,8 @@
 //! back when it fails, for ever.
 //!
 //! ```text
+//!   Idle (`eager = false`, until somebody needs it)
+//!      v
 //!   connect --ok--> lists --> Ready --serve--> channel ended or server silent
 //!      ^  '--failed--> Down <----------------------'
 //!      '---back-off-----'        (a lost session starts over at once, without Down)
@@ -68,6 +70,8 @@ pub(crate) struct Owner {
     /// The older revision that a modern child speaks too; `None` until it was asked.
     pub(super) older: Cell<Option<Option<Revision>>>,
     restarts: Cell<u64>,
+    /// Somebody has needed the server, or it is to run in any case.
+    is_wanted: Cell<bool>,
     is_stopped: Cell<bool>,
 }
 
@@ -114,6 +118,7 @@ impl Owner {
             McpTarget::Http { .. } => Transport::StreamableHttp,
         };
         let route = unknown(id, &config, transport);
+        let is_lazy = transport == Transport::Stdio && !config.eager;
         let owner = Rc::new(Self {
             id,
             hub: Rc::new(Hub::new(
@@ -138,6 +143,7 @@ impl Owner {
             era: Cell::new(None),
             older: Cell::new(None),
             restarts: Cell::new(0),
+            is_wanted: Cell::new(!is_lazy),
             is_stopped: Cell::new(false),
         });
         (owner, rung)
@@ -147,6 +153,7 @@ impl Owner {
     pub(crate) async fn run(self: Rc<Self>, mut bell: Receiver<()>) {
         let seed = u64::from(self.id.0) ^ clock::Now::read().unix.as_nanos() as u64;
         let mut backoff = Backoff::new(seed);
+        self.wanted(&mut bell).await;
         self.announce().await;
         while !self.is_stopped.get() {
             let began = clock::mono();
@@ -172,6 +179,26 @@ impl Owner {
             let wait = backoff.next();
             self.down(&reason, wait).await;
             sleep(wait).await;
+        }
+    }
+
+    /// Waits until somebody needs the server, if it is to wait for that.
+    async fn wanted(&self, bell: &mut Receiver<()>) {
+        if self.is_wanted.get() {
+            return;
+        }
+        self.set_status(Status::Idle);
+        self.announce().await;
+        while !self.is_wanted.get() && !self.is_stopped.get() {
+            bell.recv().await;
+        }
+        self.set_status(Status::Starting);
+    }
+
+    /// Somebody needs the server.
+    pub(crate) fn wake(&self) {
+        if !self.is_wanted.replace(true) {
+            self.ring();
         }
     }
 
@@ -482,13 +509,18 @@ impl Owner {
 
     async fn mark_down(&self, reason: &str) {
         self.hub.down(reason);
+        self.set_status(Status::Down(reason.to_owned()));
+        self.announce().await;
+    }
+
+    /// A new status of a server that is otherwise known as before.
+    fn set_status(&self, status: Status) {
         let mut route = Route::clone(&self.route.borrow());
         let mut state = ServerState::clone(&route.state);
-        state.status = Status::Down(reason.to_owned());
+        state.status = status;
         state.restarts = self.restarts.get();
         route.state = Arc::new(state);
         self.route.replace(Arc::new(route));
-        self.announce().await;
     }
 }
 

@@ -46,7 +46,7 @@ impl Route {
     pub(crate) fn down(&self) -> Option<&str> {
         match &self.state.status {
             Status::Down(reason) => Some(reason),
-            Status::Starting | Status::Ready => None,
+            Status::Idle | Status::Starting | Status::Ready => None,
         }
     }
 

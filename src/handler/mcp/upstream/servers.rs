@@ -156,7 +156,10 @@ impl Servers {
     fn note(&self, note: Note) {
         match note {
             Note::Call(id, call) => match self.owners.get(&id) {
-                Some(owner) => owner.hub.call(*call),
+                Some(owner) => {
+                    owner.wake();
+                    owner.hub.call(*call);
+                }
                 None => drop(call),
             },
             Note::Cancel(id, ticket) => self.owned(id, |owner| owner.hub.cancel(ticket)),
@@ -218,6 +221,7 @@ impl Servers {
                 }
             }
             Note::ListChanged(id, method) => self.owned(id, |owner| owner.list_changed(method)),
+            Note::Wake(id) => self.owned(id, |owner| owner.wake()),
             Note::Relist(id, reply) => self.owned(id, |owner| owner.relist(reply)),
             Note::Trouble(id) => self.owned(id, |owner| owner.check_soon()),
         }
@@ -418,6 +422,11 @@ impl Link for Handle {
             };
             link.shard.wires.tell_owner(link.id, note);
         }
+    }
+
+    fn wake(&self) {
+        let link = &self.0;
+        link.shard.wires.tell_owner(link.id, Note::Wake(link.id));
     }
 
     fn set_log_level(&self, client: &Rc<Client>, level: LogLevel) {

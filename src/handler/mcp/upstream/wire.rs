@@ -197,6 +197,8 @@ pub(crate) enum Note {
     ListChanged(ServerId, Method),
     /// Fetch the lists again and send what came of it.
     Relist(ServerId, Sender<Arc<Route>>),
+    /// Somebody needs the server.
+    Wake(ServerId),
     /// A call failed in a way that makes the owner look after the server.
     Trouble(ServerId),
 }
