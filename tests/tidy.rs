@@ -44,6 +44,7 @@ const APART: &[(&str, &str)] = &[
 /// (text, path prefixes where it is allowed, what to write instead)
 const BANNED: &[(&str, &str, &str)] = &[
     ("monoio", "src/net/", "crate::net"),
+    ("async_channel", "src/net/across.rs", "crate::net::across"),
     ("unsafe {", "src/net/sys.rs", "a safe wrapper in net/sys.rs"),
     (
         "Instant::now",

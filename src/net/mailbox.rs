@@ -1,16 +1,18 @@
 //! Messages between threads. Bounded; a full box is the sender's problem, never a wait that
 //! two shards could do for each other.
 
+use crate::net::across;
+
 /// Where messages for a thread are put. Clones feed the same box.
 #[derive(Debug)]
 pub struct Address<M> {
-    sender: async_channel::Sender<M>,
+    sender: across::Sender<M>,
 }
 
 /// A thread's own box.
 #[derive(Debug)]
 pub struct Inbox<M> {
-    receiver: async_channel::Receiver<M>,
+    receiver: across::Receiver<M>,
 }
 
 /// Why a message was not taken. Holds the message.
@@ -27,7 +29,7 @@ pub enum Undelivered<M> {
 /// A box for at most `capacity` messages (at least one).
 #[must_use]
 pub fn mailbox<M>(capacity: usize) -> (Address<M>, Inbox<M>) {
-    let (sender, receiver) = async_channel::bounded(capacity.max(1));
+    let (sender, receiver) = across::bounded(capacity.max(1));
     (Address { sender }, Inbox { receiver })
 }
 
@@ -35,8 +37,8 @@ impl<M> Address<M> {
     /// Puts a message into the box, now or not at all.
     pub fn send(&self, message: M) -> Result<(), Undelivered<M>> {
         self.sender.try_send(message).map_err(|error| match error {
-            async_channel::TrySendError::Full(message) => Undelivered::Full(message),
-            async_channel::TrySendError::Closed(message) => Undelivered::Closed(message),
+            across::TrySendError::Full(message) => Undelivered::Full(message),
+            across::TrySendError::Closed(message) => Undelivered::Closed(message),
         })
     }
 

@@ -5,6 +5,7 @@
 //! losing a byte or a descriptor; the kernel never holds a buffer to fill; descriptors are CLOEXEC
 //! from birth; `unsafe` is in `sys` alone.
 
+pub mod across;
 pub mod affinity;
 pub mod buffers;
 pub mod connect;

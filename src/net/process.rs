@@ -13,6 +13,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use crate::net::across;
 use crate::net::fd::AsyncFd;
 use crate::net::{sys, timer};
 
@@ -62,7 +63,7 @@ pub enum SpawnError {
 /// Starts children. Cheap to clone and to hand to other threads.
 #[derive(Clone, Debug)]
 pub struct Spawner {
-    requests: async_channel::Sender<Request>,
+    requests: across::Sender<Request>,
     owner: usize,
 }
 
@@ -70,7 +71,7 @@ enum Request {
     Start {
         program: Box<Program>,
         owner: usize,
-        reply: async_channel::Sender<Result<Started, SpawnError>>,
+        reply: across::Sender<Result<Started, SpawnError>>,
     },
     /// The owner has reaped it.
     Gone(u32),
@@ -91,7 +92,7 @@ struct Started {
 impl Spawner {
     /// Starts the thread. `file_limit` is the soft limit of open files that children get.
     pub fn start(file_limit: Option<u64>) -> io::Result<Self> {
-        let (requests, asked) = async_channel::bounded(REQUESTS_MAX);
+        let (requests, asked) = across::bounded(REQUESTS_MAX);
         thread::Builder::new()
             .name("spawner".to_owned())
             .stack_size(256 * 1024)
@@ -115,7 +116,7 @@ impl Spawner {
             command: command.clone(),
             error,
         };
-        let (reply, replied) = async_channel::bounded(1);
+        let (reply, replied) = across::bounded(1);
         let request = Request::Start {
             program: Box::new(program),
             owner: self.owner,
@@ -148,7 +149,7 @@ pub struct Child {
     /// Its standard error.
     pub stderr: Option<PipeReader>,
     status: Option<ExitStatus>,
-    requests: async_channel::Sender<Request>,
+    requests: across::Sender<Request>,
 }
 
 /// How long a child may take at each step of [`Child::stop`].
@@ -161,7 +162,7 @@ pub struct Grace {
 }
 
 impl Child {
-    fn register(started: Started, requests: async_channel::Sender<Request>) -> io::Result<Self> {
+    fn register(started: Started, requests: across::Sender<Request>) -> io::Result<Self> {
         let pid = started.pid;
         let registered = || -> io::Result<Self> {
             Ok(Self {
@@ -290,7 +291,7 @@ impl Registry {
         }
     }
 
-    fn serve(mut self, asked: &async_channel::Receiver<Request>) {
+    fn serve(mut self, asked: &across::Receiver<Request>) {
         while let Ok(request) = asked.recv_blocking() {
             match request {
                 Request::Start {
@@ -302,24 +303,26 @@ impl Registry {
                     self.children.remove(&pid);
                 }
                 Request::Abandoned(pid) => self.end(pid),
-                Request::OwnerLost(lost) => {
-                    let pids: Vec<u32> = self
-                        .children
-                        .iter()
-                        .filter_map(|(&pid, &owner)| (owner == lost).then_some(pid))
-                        .collect();
-                    pids.into_iter().for_each(|pid| self.end(pid));
-                }
+                Request::OwnerLost(lost) => self.lost(lost),
             }
             self.dying.retain(|&pid| matches!(sys::reap(pid), Ok(None)));
         }
+    }
+
+    fn lost(&mut self, lost: usize) {
+        let pids: Vec<u32> = self
+            .children
+            .iter()
+            .filter_map(|(&pid, &owner)| (owner == lost).then_some(pid))
+            .collect();
+        pids.into_iter().for_each(|pid| self.end(pid));
     }
 
     fn start(
         &mut self,
         program: &Program,
         owner: usize,
-        reply: &async_channel::Sender<Result<Started, SpawnError>>,
+        reply: &across::Sender<Result<Started, SpawnError>>,
     ) {
         let started = start(program, self.file_limit);
         let pid = started.as_ref().ok().map(|started| started.pid);
@@ -394,5 +397,48 @@ fn start(program: &Program, file_limit: Option<u64>) -> Result<Started, SpawnErr
                 .err()
                 .unwrap_or_else(|| failed(io::ErrorKind::BrokenPipe.into())))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::tests::after_the_end_of_a_runtime;
+
+    #[test]
+    fn a_child_for_a_runtime_that_has_ended_hangs_no_spawner_and_is_reaped() {
+        let pending = || {
+            let (requests, asked) = across::bounded(4);
+            let start = move || async move {
+                let program = Program {
+                    command: "sleep".to_owned(),
+                    args: vec!["600".to_owned()],
+                    ..Program::default()
+                };
+                let _ = Spawner { requests, owner: 7 }.spawn(program).await;
+            };
+            (asked, Box::new(start) as Box<dyn FnOnce() -> _ + Send>)
+        };
+        after_the_end_of_a_runtime(pending, |asked| {
+            assert!(!asked.is_empty(), "the start waits");
+            asked.close();
+            let mut registry = Registry::new(None);
+            let Ok(Request::Start {
+                program,
+                owner,
+                reply,
+            }) = asked.recv_blocking()
+            else {
+                panic!("a start");
+            };
+            registry.start(&program, owner, &reply);
+            // What the supervisor has done when a shard has crashed.
+            let pid = registry.children.keys().copied().next();
+            registry.lost(owner);
+            assert!(registry.children.is_empty() && registry.dying.is_empty());
+            if let Some(pid) = pid {
+                assert!(sys::reap(pid).is_err(), "nothing is left to reap");
+            }
+        });
     }
 }

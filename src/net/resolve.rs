@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::base::clock;
+use crate::net::across;
 
 /// Threads that look names up. Two, so that one dead name server's time-outs do not hold up
 /// every other name.
@@ -22,7 +23,7 @@ const QUESTIONS_MAX: usize = 1024;
 /// Asks the helper threads. Cheap to clone and to hand to other threads.
 #[derive(Clone, Debug)]
 pub struct Resolver {
-    questions: async_channel::Sender<Question>,
+    questions: across::Sender<Question>,
 }
 
 /// Why a name has no address.
@@ -47,13 +48,13 @@ pub enum ResolveError {
 struct Question {
     host: String,
     port: u16,
-    answer: async_channel::Sender<io::Result<Vec<SocketAddr>>>,
+    answer: across::Sender<io::Result<Vec<SocketAddr>>>,
 }
 
 impl Resolver {
     /// Starts the helper threads. They end when the last clone is dropped.
     pub fn start() -> io::Result<Self> {
-        let (questions, asked) = async_channel::bounded(QUESTIONS_MAX);
+        let (questions, asked) = across::bounded(QUESTIONS_MAX);
         for index in 0..THREADS {
             let asked = asked.clone();
             thread::Builder::new()
@@ -71,7 +72,7 @@ impl Resolver {
         if let Ok(address) = bare.parse() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let (answer, answered) = async_channel::bounded(1);
+        let (answer, answered) = across::bounded(1);
         let question = Question {
             host: bare.to_owned(),
             port,
@@ -79,10 +80,10 @@ impl Resolver {
         };
         match self.questions.try_send(question) {
             Ok(()) => {}
-            Err(async_channel::TrySendError::Full(question)) => {
+            Err(across::TrySendError::Full(question)) => {
                 return Err(ResolveError::Overloaded(question.host));
             }
-            Err(async_channel::TrySendError::Closed(_)) => return Err(ResolveError::Stopped),
+            Err(across::TrySendError::Closed(_)) => return Err(ResolveError::Stopped),
         }
         match answered.recv().await {
             Ok(Ok(addresses)) => Ok(addresses),
@@ -90,12 +91,12 @@ impl Resolver {
                 host: host.to_owned(),
                 error,
             }),
-            Err(async_channel::RecvError) => Err(ResolveError::Stopped),
+            Err(across::RecvError) => Err(ResolveError::Stopped),
         }
     }
 }
 
-fn answer_all(asked: &async_channel::Receiver<Question>) {
+fn answer_all(asked: &across::Receiver<Question>) {
     let mut answers: HashMap<(String, u16), (Instant, Vec<SocketAddr>)> = HashMap::new();
     while let Ok(question) = asked.recv_blocking() {
         // Whoever asked may have given up meanwhile.
@@ -119,5 +120,27 @@ fn answer_all(asked: &async_channel::Receiver<Question>) {
             }
         }
         let _ = question.answer.try_send(found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::tests::after_the_end_of_a_runtime;
+
+    #[test]
+    fn an_answer_for_a_runtime_that_has_ended_hangs_no_helper() {
+        let pending = || {
+            let (questions, asked) = across::bounded(4);
+            let ask = move || async move {
+                let _ = Resolver { questions }.resolve("localhost", 80).await;
+            };
+            (asked, Box::new(ask) as Box<dyn FnOnce() -> _ + Send>)
+        };
+        after_the_end_of_a_runtime(pending, |asked| {
+            asked.close();
+            assert!(!asked.is_empty(), "the question waits");
+            answer_all(&asked);
+        });
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::listener::{Accepted, BoundListener, Listener};
 use super::process::{Grace, Program, Spawner};
 use super::runtime::{Driver, Runtime};
-use super::{Plain, Stream, give_way, mailbox, sleep, spawn, timer};
+use super::{Plain, Stream, across, give_way, mailbox, sleep, spawn, timer};
 use crate::base::clock;
 
 /// Runs the test once on each driver that this kernel has, each time on a thread of its own.
@@ -465,5 +465,66 @@ fn a_missing_command_is_named() {
             .to_string()
             .contains("`no-such-command` was not found"),
         "{error}"
+    );
+}
+
+/// Ends a runtime of each kind while a task of it waits, then has another thread do `act`, which
+/// must neither hang nor crash. `make` gives what that thread acts on, and the task.
+pub(super) fn after_the_end_of_a_runtime<T: Send + 'static, F: Future<Output = ()> + 'static>(
+    make: impl Fn() -> (T, Box<dyn FnOnce() -> F + Send>),
+    act: impl Fn(T) + Send + Sync + Copy + 'static,
+) {
+    for driver in Driver::ALL {
+        let (ours, theirs) = make();
+        let ended = std::thread::spawn(move || {
+            let Ok(mut runtime) = Runtime::build(Some(driver)) else {
+                return;
+            };
+            runtime.block_on(async {
+                spawn(theirs());
+                sleep(Duration::from_millis(5)).await;
+            });
+        });
+        ended.join().unwrap();
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            act(ours);
+            done.send(()).unwrap();
+        });
+        is_done
+            .recv_timeout(Duration::from_secs(10))
+            .unwrap_or_else(|_| panic!("{driver}: the thread hangs"));
+    }
+}
+
+#[test]
+fn room_for_a_task_of_an_ended_runtime_hangs_nobody() {
+    after_the_end_of_a_runtime(
+        || {
+            let (sender, receiver) = across::bounded::<u8>(1);
+            let wait = move || async move { while sender.send(1).await.is_ok() {} };
+            (receiver, Box::new(wait) as Box<dyn FnOnce() -> _ + Send>)
+        },
+        |receiver| {
+            receiver.recv_blocking().unwrap();
+            assert!(receiver.try_recv().is_err(), "who waited is gone");
+        },
+    );
+}
+
+#[test]
+fn a_message_for_a_task_of_an_ended_runtime_hangs_nobody() {
+    after_the_end_of_a_runtime(
+        || {
+            let (sender, receiver) = across::bounded::<u8>(4);
+            let wait = move || async move {
+                let _ = receiver.recv().await;
+            };
+            (sender, Box::new(wait))
+        },
+        |sender| {
+            let _ = sender.try_send(1);
+            drop(sender);
+        },
     );
 }

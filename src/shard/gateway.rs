@@ -3,8 +3,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use async_channel::Receiver;
-
 use crate::base::log::Logger;
 use crate::config::Config;
 use crate::handler::mcp::link::{Link, ServerId};
@@ -14,6 +12,7 @@ use crate::handler::mcp::upstream::{Servers, Shard, Wires};
 use crate::handler::mcp::{DemoLink, Gateway, Parts, demo};
 use crate::mcp::demo::Demo;
 use crate::metrics::Recorder;
+use crate::net::across::Receiver;
 use crate::net::buffers::Buffers;
 use crate::net::process::Spawner;
 use crate::net::resolve::Resolver;

@@ -18,6 +18,7 @@ use crate::base::writer::Lines;
 use crate::config::Config;
 use crate::handler::builtin::Scraper;
 use crate::metrics::{RuntimeInfo, ShardSnapshot};
+use crate::net::across;
 use crate::net::affinity;
 use crate::net::listener::BoundListener;
 use crate::net::mailbox::{Address, Inbox};
@@ -61,7 +62,7 @@ pub struct Launch {
 #[derive(Debug)]
 pub enum Message {
     /// Asks for its figures.
-    Snapshot(async_channel::Sender<ShardSnapshot>),
+    Snapshot(across::Sender<ShardSnapshot>),
     /// Begin to accept connections.
     Accept,
     /// Take nothing new, finish what is under way within that time.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::handler::builtin::Scrape;
 use crate::metrics::{Collector, RuntimeInfo};
+use crate::net::across;
 use crate::net::mailbox::Address;
 use crate::net::timer::within;
 use crate::record::read_process;
@@ -16,7 +17,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Answers scrapes for ever, a round of questions for all that have come.
 pub(super) async fn serve(
-    scrapes: async_channel::Receiver<Scrape>,
+    scrapes: across::Receiver<Scrape>,
     shards: Rc<RefCell<Vec<Address<Message>>>>,
     collector: Rc<RefCell<Collector>>,
     runtime: Rc<RefCell<RuntimeInfo>>,
@@ -36,7 +37,7 @@ pub(super) async fn serve(
 
 async fn collect(shards: &RefCell<Vec<Address<Message>>>, collector: &RefCell<Collector>) {
     collector.borrow_mut().begin();
-    let (reply, replies) = async_channel::bounded(shards.borrow().len().max(1));
+    let (reply, replies) = across::bounded(shards.borrow().len().max(1));
     for shard in &*shards.borrow() {
         // A full mailbox is a stuck shard.
         let _ = shard.send(Message::Snapshot(reply.clone()));

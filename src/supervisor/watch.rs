@@ -14,6 +14,7 @@ use crate::base::writer::Lines;
 use crate::config::Config;
 use crate::handler::builtin::{Scrape, Scraper};
 use crate::metrics::{Collector, RuntimeInfo};
+use crate::net::across;
 use crate::net::affinity::Cores;
 use crate::net::listener::BoundListener;
 use crate::net::mailbox::{Address, Inbox, mailbox};
@@ -123,7 +124,7 @@ impl Watch {
     pub(super) async fn run(
         mut self,
         signals: &TerminationSignals,
-        scrapes: async_channel::Receiver<Scrape>,
+        scrapes: across::Receiver<Scrape>,
     ) -> Result<(), Failure> {
         let mut signals =
             Signals::listen(signals).map_err(Failure::system("listen for signals"))?;

@@ -5,6 +5,7 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use ringway::handler::mcp::link::Event;
+use ringway::net::across;
 use ringway::net::sleep;
 
 use crate::fake::{Fake, python};
@@ -12,7 +13,7 @@ use crate::world::{Ends, end, legacy, shard, shards, tool_call};
 
 /// Waits for the other thread without holding up this one's runtime.
 async fn meet(barrier: &Arc<Barrier>) {
-    let (sender, receiver) = async_channel::bounded::<()>(1);
+    let (sender, receiver) = across::bounded::<()>(1);
     let barrier = Arc::clone(barrier);
     std::thread::spawn(move || {
         barrier.wait();

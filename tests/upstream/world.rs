@@ -19,6 +19,7 @@ use ringway::handler::mcp::upstream::{Servers, Shard, Wires};
 use ringway::mcp::method::Method;
 use ringway::mcp::revision::Revision;
 use ringway::mcp::scan::Message;
+use ringway::net::across;
 use ringway::net::buffers::Buffers;
 use ringway::net::process::Spawner;
 use ringway::net::resolve::Resolver;
@@ -33,7 +34,7 @@ pub(crate) const MESSAGE_MAX: usize = 1 << 20;
 pub(crate) struct World {
     pub(crate) servers: Rc<Servers>,
     links: Vec<Rc<dyn Link>>,
-    mailbox: async_channel::Receiver<PeerMessage>,
+    mailbox: across::Receiver<PeerMessage>,
     states: RefCell<HashMap<u16, Arc<ServerState>>>,
     pub(crate) updates: RefCell<Vec<String>>,
     logs: RefCell<Vec<(Option<u128>, String)>>,
@@ -51,7 +52,7 @@ pub(crate) fn world<F: Future<Output = ()>>(
 }
 
 /// What one of several shards is started with.
-pub(crate) type Ends = (Wires, Peers, async_channel::Receiver<PeerMessage>, Spawner);
+pub(crate) type Ends = (Wires, Peers, across::Receiver<PeerMessage>, Spawner);
 
 /// As many shards as tests are given, each on its thread.
 pub(crate) fn shards(tests: Vec<Box<dyn FnOnce(Ends) + Send>>) {

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_channel::TryRecvError;
-
 use super::Pages;
 use crate::handler::mcp::link::Status;
 use crate::handler::problem::Problem;
@@ -12,6 +10,8 @@ use crate::http::{Known, RequestHead, Response};
 use crate::metrics::exposition::{self, Format};
 use crate::metrics::{Merged, ServerLine};
 use crate::net;
+use crate::net::across;
+use crate::net::across::TryRecvError;
 
 /// Scrapes that may wait for the supervisor. Beyond, scrapers are told to come back.
 const SCRAPES_QUEUED_MAX: usize = 64;
@@ -24,20 +24,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Asks the supervisor for merged figures. Each shard has a clone.
 #[derive(Clone, Debug)]
 pub struct Scraper {
-    asks: async_channel::Sender<Scrape>,
+    asks: across::Sender<Scrape>,
 }
 
 /// One question for merged figures, for the supervisor to answer.
 #[derive(Debug)]
 pub struct Scrape {
-    reply: async_channel::Sender<Box<Merged>>,
+    reply: across::Sender<Box<Merged>>,
 }
 
 impl Scraper {
     /// A scraper and the end where its questions arrive.
     #[must_use]
-    pub fn channel() -> (Self, async_channel::Receiver<Scrape>) {
-        let (asks, questions) = async_channel::bounded(SCRAPES_QUEUED_MAX);
+    pub fn channel() -> (Self, across::Receiver<Scrape>) {
+        let (asks, questions) = across::bounded(SCRAPES_QUEUED_MAX);
         (Self { asks }, questions)
     }
 
@@ -47,7 +47,7 @@ impl Scraper {
     /// would, if the shard crashed meanwhile, drop the dead shard's task on the supervisor's
     /// thread inside the channel's lock, and hang it.
     pub async fn scrape(&self) -> Option<Box<Merged>> {
-        let (reply, answer) = async_channel::bounded(1);
+        let (reply, answer) = across::bounded(1);
         self.asks.try_send(Scrape { reply }).ok()?;
         let looks = ANSWER_TIMEOUT.as_millis() / LOOK_EVERY.as_millis();
         for _ in 0..looks {

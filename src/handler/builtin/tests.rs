@@ -15,6 +15,7 @@ use crate::handler::mcp::link::{Item, ServerId, ServerState, Status, Transport};
 use crate::http::{Body, BodyError, Frame};
 use crate::mcp::revision::Revision;
 use crate::metrics::{Collector, Process};
+use crate::net::across;
 use crate::net::runtime::{Driver, Runtime};
 
 #[derive(Debug)]
@@ -63,7 +64,7 @@ struct Shard {
     router: Router,
     handlers: Handlers,
     draining: Rc<Cell<bool>>,
-    asks: async_channel::Receiver<Scrape>,
+    asks: across::Receiver<Scrape>,
     started: Now,
 }
 
@@ -365,7 +366,7 @@ fn servers_and_tools_come_from_the_catalogue() {
 }
 
 /// Answers every scrape as the supervisor does.
-async fn supervise(asks: async_channel::Receiver<Scrape>) {
+async fn supervise(asks: across::Receiver<Scrape>) {
     while let Ok(scrape) = asks.recv().await {
         let mut collector = Collector::new(1);
         collector.update(Recorder::new(0, &["/health".into()], true).snapshot());
@@ -373,22 +374,14 @@ async fn supervise(asks: async_channel::Receiver<Scrape>) {
     }
 }
 
-/// Ends the supervisor's task: a runtime must not end before a task that waits on a channel.
-async fn finish(shard: &Shard) {
-    shard.asks.close();
-    crate::net::sleep(Duration::from_millis(20)).await;
-}
-
 #[test]
 fn metrics_come_from_the_supervisor() {
     let shard = shard();
     let answer = on_a_runtime(async {
         crate::net::spawn(supervise(shard.asks.clone()));
-        let answer = shard
+        shard
             .exchange("GET", "/metrics", Body::Empty, shard.started)
-            .await;
-        finish(&shard).await;
-        answer
+            .await
     });
     assert_eq!(answer.0.status, 200);
     assert!(
@@ -449,7 +442,7 @@ fn the_event_stream_speaks_at_once_and_ends_with_its_client_or_the_shard() {
         drop(left);
         shard.draining.set(true);
         assert!(kept.recv().await.is_none(), "ends when the shard drains");
-        finish(&shard).await;
+        crate::net::sleep(Duration::from_millis(20)).await;
         assert_eq!(open(), 0);
     });
 }

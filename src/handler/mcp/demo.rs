@@ -24,6 +24,7 @@ use crate::base::clock::Now;
 use crate::mcp::demo::{self, Demo, Generation, Handled, Input, List, Request, Script, Step};
 use crate::mcp::revision::Era;
 use crate::mcp::scan;
+use crate::net::across;
 
 /// Calls that may be under way on one shard. Each is small and most of them sleep.
 const RUNNING_MAX: usize = 4096;
@@ -47,17 +48,16 @@ const QUESTION_ID: &[u8] = b"1";
 /// clone.
 #[derive(Clone, Debug)]
 pub struct Wire {
-    all: Vec<async_channel::Sender<List>>,
-    own: async_channel::Receiver<List>,
+    all: Vec<across::Sender<List>>,
+    own: across::Receiver<List>,
 }
 
 impl Wire {
     /// Wires between the links of `shards` shards.
     #[must_use]
     pub fn connect(shards: u16) -> Vec<Self> {
-        let (all, own): (Vec<_>, Vec<_>) = (0..shards)
-            .map(|_| async_channel::bounded(CHANGES_MAX))
-            .unzip();
+        let (all, own): (Vec<_>, Vec<_>) =
+            (0..shards).map(|_| across::bounded(CHANGES_MAX)).unzip();
         let wire = |own| Self {
             all: all.clone(),
             own,
@@ -91,7 +91,7 @@ struct Shared {
     demo: Demo,
     id: ServerId,
     name: Arc<str>,
-    changes: Vec<async_channel::Sender<List>>,
+    changes: Vec<across::Sender<List>>,
     peers: Peers,
     tasks: Tasks,
     generation: Cell<Generation>,
@@ -231,11 +231,7 @@ impl Shared {
 
     /// Counts the list changes of all shards, so that every shard has the same lists, and tells
     /// this one.
-    async fn count_changes(
-        self: Rc<Self>,
-        changes: async_channel::Receiver<List>,
-        mut is_told: bool,
-    ) {
+    async fn count_changes(self: Rc<Self>, changes: across::Receiver<List>, mut is_told: bool) {
         loop {
             while !is_told {
                 self.tasks.sleep(RETRY_PAUSE).await;

@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_channel::Receiver;
 use bytes::Bytes;
 
 use super::Scope;
@@ -25,6 +24,7 @@ use crate::base::clock::Now;
 use crate::config::Config;
 use crate::mcp::seal::Sealer;
 use crate::metrics::{Counter, Gauge, Recorder};
+use crate::net::across::Receiver;
 
 /// How long a list waits for servers that have not been reached even once. Answering at once
 /// would show a client that asks only once an empty gateway.

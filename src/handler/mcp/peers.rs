@@ -1,8 +1,10 @@
 //! How the gateways of the shards talk to each other: each has a bounded mailbox, and every
 //! shard holds the sending halves of all of them.
 
-use async_channel::{Receiver, Sender, TrySendError};
 use bytes::Bytes;
+
+use crate::net::across;
+use crate::net::across::{Receiver, Sender, TrySendError};
 
 use super::link::{LogLevel, ServerEvent, ServerId, SessionKey};
 
@@ -85,9 +87,8 @@ impl Peers {
     /// Mailboxes for `shards` shards: for each its view of all, and its own to serve.
     #[must_use]
     pub fn connect(shards: u16) -> Vec<(Self, Receiver<PeerMessage>)> {
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..shards)
-            .map(|_| async_channel::bounded(MAILBOX_MAX))
-            .unzip();
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..shards).map(|_| across::bounded(MAILBOX_MAX)).unzip();
         (0..shards)
             .zip(receivers)
             .map(|(own, receiver)| {

@@ -2,33 +2,15 @@
 
 use bytes::Bytes;
 
-use crate::http::{Frame, Response};
+use crate::http::{Frame, Response, sse};
 
 /// A comment: keeps idle streams open and is the first byte of those with nothing to say yet.
 pub(super) const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
 
 /// The event that carries a message. Line breaks between JSON tokens become those of the event.
 pub(super) fn event(message: &[u8]) -> Bytes {
-    const HEAD: &[u8] = b"event: message\n";
-    const DATA: &[u8] = b"data: ";
-    let mut out = Vec::with_capacity(HEAD.len() + DATA.len() + message.len() + 2);
-    out.extend_from_slice(HEAD);
-    let mut rest = message;
-    loop {
-        out.extend_from_slice(DATA);
-        match memchr::memchr2(b'\n', b'\r', rest).and_then(|at| rest.split_at_checked(at)) {
-            Some((line, after)) => {
-                out.extend_from_slice(line);
-                out.push(b'\n');
-                rest = after.get(1..).unwrap_or_default();
-            }
-            None => {
-                out.extend_from_slice(rest);
-                break;
-            }
-        }
-    }
-    out.extend_from_slice(b"\n\n");
+    let mut out = Vec::with_capacity(message.len() + 32);
+    sse::write_event(Some("message"), None, message, &mut out);
     out.into()
 }
 
@@ -58,7 +40,7 @@ mod tests {
         assert_eq!(event(b"{}"), "event: message\ndata: {}\n\n");
         assert_eq!(
             event(b"{\n\"a\":\r\n1}"),
-            "event: message\ndata: {\ndata: \"a\":\ndata: \ndata: 1}\n\n"
+            "event: message\ndata: {\ndata: \"a\":\ndata: 1}\n\n"
         );
     }
 }

@@ -8,13 +8,14 @@ use super::*;
 use crate::mcp::revision::Revision;
 use crate::mcp::scan::Message;
 use crate::mcp::vocabulary::ClientCapabilities;
+use crate::net::across;
 
 /// Shards without threads: their tasks are polled in turn, time moves when told.
 struct Lab {
     tasks: Rc<RefCell<Vec<Task>>>,
     now: Rc<Cell<Duration>>,
     links: Vec<Rc<DemoLink>>,
-    mailboxes: Vec<async_channel::Receiver<PeerMessage>>,
+    mailboxes: Vec<across::Receiver<PeerMessage>>,
 }
 
 impl Lab {

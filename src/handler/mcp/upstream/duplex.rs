@@ -18,6 +18,7 @@ use crate::base::log::Logger;
 use crate::handler::mcp::link::Fault;
 use crate::mcp::method::Method;
 use crate::mcp::scan::{self, Message};
+use crate::net::across;
 use crate::net::timer;
 
 /// Messages that may wait to be written. A server that does not read them is stuck.
@@ -157,7 +158,7 @@ impl Duplex {
     pub(crate) fn begin_own(
         &self,
         build: impl FnOnce(u64) -> Vec<u8>,
-    ) -> Result<(u64, async_channel::Receiver<Heard>), String> {
+    ) -> Result<(u64, across::Receiver<Heard>), String> {
         let mut state = self.state.borrow_mut();
         if let Some(reason) = &state.ended {
             return Err(reason.clone());
@@ -471,7 +472,7 @@ impl State {
 }
 
 /// Waits for the end of a request begun with [`Duplex::begin_own`].
-pub(crate) async fn wait(heard: async_channel::Receiver<Heard>) -> Result<Bytes, String> {
+pub(crate) async fn wait(heard: across::Receiver<Heard>) -> Result<Bytes, String> {
     loop {
         match heard.recv().await {
             Ok(Heard::Response(outcome)) => return Ok(outcome.message),

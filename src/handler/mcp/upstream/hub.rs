@@ -22,6 +22,7 @@ use crate::handler::mcp::link::{
     ClientCapabilities, Fault, LogLevel, ServerEvent, ServerId, SessionKey,
 };
 use crate::mcp::revision::{Era, Revision};
+use crate::net::across;
 use crate::net::timer::{Either, race, within};
 use crate::net::{sleep, spawn};
 
@@ -571,7 +572,7 @@ async fn initialize(
 }
 
 /// A modern server's answer to the probe that comes after the patience has run out.
-async fn late_discovery(heard: async_channel::Receiver<Heard>) -> Shaken {
+async fn late_discovery(heard: across::Receiver<Heard>) -> Shaken {
     if let Ok(message) = wait(heard).await
         && let Verdict::Modern(revisions, introduction) = probe::judge(&message)
     {

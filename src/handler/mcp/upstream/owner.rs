@@ -35,6 +35,7 @@ use crate::config::{McpServer, McpTarget};
 use crate::handler::mcp::link::{ServerEvent, ServerId, ServerState, Status, Transport};
 use crate::mcp::method::Method;
 use crate::mcp::revision::{Era, Revision};
+use crate::net::across;
 use crate::net::timer::within;
 use crate::net::{sleep, spawn};
 
@@ -64,7 +65,7 @@ pub(crate) struct Owner {
     /// Something needs a look.
     bell: Sender<()>,
     needs_check: Cell<bool>,
-    relists: RefCell<Vec<async_channel::Sender<Arc<Route>>>>,
+    relists: RefCell<Vec<across::Sender<Arc<Route>>>>,
     /// What the last probe found; forgotten when it does not hold any more.
     pub(super) era: Cell<Option<Era>>,
     /// The older revision that a modern child speaks too; `None` until it was asked.
@@ -244,7 +245,7 @@ impl Owner {
     }
 
     /// Somebody waits for fresh lists.
-    pub(crate) fn relist(&self, reply: async_channel::Sender<Arc<Route>>) {
+    pub(crate) fn relist(&self, reply: across::Sender<Arc<Route>>) {
         self.relists.borrow_mut().push(reply);
         self.all_changed();
     }

@@ -5,8 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_channel::Receiver;
-
 use super::requests;
 use super::shard::Shard;
 use super::wire::{Heard, Note, Ticket};
@@ -14,6 +12,7 @@ use crate::base::channel::{Sender, bounded};
 use crate::base::clock;
 use crate::config::McpServer;
 use crate::handler::mcp::link::{Answer, Event, Fault, ServerId};
+use crate::net::across::Receiver;
 use crate::net::spawn;
 use crate::net::timer::{self, Either, race, within};
 

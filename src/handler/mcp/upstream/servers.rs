@@ -155,13 +155,10 @@ impl Servers {
 
     fn note(&self, note: Note) {
         match note {
-            Note::Call(id, call) => match self.owners.get(&id) {
-                Some(owner) => {
-                    owner.wake();
-                    owner.hub.call(*call);
-                }
-                None => drop(call),
-            },
+            Note::Call(id, call) => self.owned(id, |owner| {
+                owner.wake();
+                owner.hub.call(*call);
+            }),
             Note::Cancel(id, ticket) => self.owned(id, |owner| owner.hub.cancel(ticket)),
             Note::Answer {
                 server,

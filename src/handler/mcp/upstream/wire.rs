@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use async_channel::{Receiver, Sender};
 use bytes::Bytes;
 
 use super::mux::ServerRequest;
@@ -14,6 +13,8 @@ use crate::handler::mcp::link::{
 use crate::mcp::method::Method;
 use crate::mcp::revision::{Era, Revision};
 use crate::mcp::scan::Message;
+use crate::net::across;
+use crate::net::across::{Receiver, Sender};
 
 /// Notes that may wait for a shard. Each is one call or less; a shard that lets this many pile
 /// up is stuck, and its callers are told so.
@@ -117,7 +118,7 @@ pub(crate) struct Events(Sender<Heard>);
 impl Events {
     /// A queue for one call.
     pub(crate) fn queue() -> (Self, Receiver<Heard>) {
-        let (sender, receiver) = async_channel::bounded(EVENTS_MAX + EVENTS_RESERVED);
+        let (sender, receiver) = across::bounded(EVENTS_MAX + EVENTS_RESERVED);
         (Self(sender), receiver)
     }
 
@@ -215,9 +216,8 @@ impl Wires {
     /// One for each of `shards` shards.
     #[must_use]
     pub fn connect(shards: u16) -> Vec<Self> {
-        let (boxes, inboxes): (Vec<_>, Vec<_>) = (0..shards)
-            .map(|_| async_channel::bounded(NOTES_MAX))
-            .unzip();
+        let (boxes, inboxes): (Vec<_>, Vec<_>) =
+            (0..shards).map(|_| across::bounded(NOTES_MAX)).unzip();
         (0..shards)
             .zip(inboxes)
             .map(|(own, inbox)| Self {

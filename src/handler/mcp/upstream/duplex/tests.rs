@@ -3,6 +3,7 @@
 use super::*;
 use crate::handler::mcp::link::{ClientCapabilities, SessionKey};
 use crate::mcp::revision::{Era, Revision};
+use crate::net::across;
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":"c1","method":"tools/call","params":{"name":"x"}}"#;
 
@@ -30,7 +31,7 @@ impl Bench {
         }
     }
 
-    fn call(&self, ticket: u64, session: u128) -> async_channel::Receiver<Heard> {
+    fn call(&self, ticket: u64, session: u128) -> across::Receiver<Heard> {
         let message = Bytes::from_static(CALL.as_bytes());
         let (events, heard) = Events::queue();
         self.duplex.begin(SentCall {
@@ -63,7 +64,7 @@ impl Bench {
     }
 }
 
-fn failed(heard: &async_channel::Receiver<Heard>) -> String {
+fn failed(heard: &across::Receiver<Heard>) -> String {
     match heard.try_recv().unwrap() {
         Heard::Failed(fault) => fault.to_string(),
         other => panic!("{other:?}"),

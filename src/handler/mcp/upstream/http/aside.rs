@@ -20,6 +20,7 @@ use crate::handler::mcp::upstream::requests;
 use crate::handler::mcp::upstream::wire::{Asked, Caller, Note, Watch};
 use crate::mcp::method::Method;
 use crate::mcp::revision::Revision;
+use crate::net::across;
 use crate::net::spawn;
 use crate::net::timer::race;
 
@@ -164,7 +165,7 @@ impl HttpServer {
             if shard == self.shard.wires.own {
                 continue;
             }
-            let (reply, taken) = async_channel::bounded(1);
+            let (reply, taken) = across::bounded(1);
             let note = Note::Ask {
                 server: self.id,
                 key,

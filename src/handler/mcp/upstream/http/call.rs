@@ -21,6 +21,7 @@ use crate::handler::mcp::upstream::wire::{Caller, Note};
 use crate::mcp::method::Method;
 use crate::mcp::revision::{Era, Revision};
 use crate::mcp::scan::{self, Kind, Message};
+use crate::net::across;
 use crate::net::timer::{self, Either, race, within};
 use crate::net::{sleep, spawn};
 
@@ -161,7 +162,7 @@ impl Flight {
     /// new came of it.
     async fn relist(&mut self) -> bool {
         let id = self.server.id;
-        let (reply, renewed) = async_channel::bounded(1);
+        let (reply, renewed) = across::bounded(1);
         self.server
             .shard
             .wires

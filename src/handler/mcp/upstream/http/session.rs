@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use async_channel::Sender;
 use bytes::Bytes;
 
 use super::answer::session_id;
@@ -20,6 +19,8 @@ use crate::handler::mcp::upstream::probe::{self, Introduction};
 use crate::handler::mcp::upstream::requests;
 use crate::handler::mcp::upstream::wire::{Caller, Note};
 use crate::mcp::revision::Revision;
+use crate::net::across;
+use crate::net::across::Sender;
 use crate::net::spawn;
 
 /// Sessions kept per shard and server; the least recently used are ended beyond it.
@@ -189,12 +190,12 @@ impl HttpServer {
         if let Some(open) = self.sessions.open(slot) {
             return Ok(open);
         }
-        let (reply, made) = async_channel::bounded(1);
+        let (reply, made) = across::bounded(1);
         let home = self.home(slot);
         if home == self.shard.wires.own {
             self.make(slot, caller.clone(), None, reply);
         } else if self.sessions.wait(slot, reply) {
-            let (reply, made) = async_channel::bounded(1);
+            let (reply, made) = across::bounded(1);
             let SessionSlot::Client(key) = slot else {
                 return Err(self.gone());
             };
@@ -456,8 +457,8 @@ mod tests {
     #[test]
     fn a_session_is_made_once_and_all_who_wait_get_it() {
         let sessions = Sessions::default();
-        let (first, got_first) = async_channel::bounded(1);
-        let (second, got_second) = async_channel::bounded(1);
+        let (first, got_first) = across::bounded(1);
+        let (second, got_second) = across::bounded(1);
         assert!(sessions.wait(slot(1), first));
         assert!(!sessions.wait(slot(1), second));
         assert_eq!(sessions.settle(slot(1), Ok("s".into()), None), None);
@@ -478,11 +479,11 @@ mod tests {
             server: "x".into(),
             reason: String::new(),
         };
-        let (reply, got) = async_channel::bounded(1);
+        let (reply, got) = across::bounded(1);
         assert!(sessions.wait(slot(1), reply));
         sessions.settle(slot(1), Err(fault.clone()), None);
         assert_eq!(got.try_recv().unwrap(), Err(fault));
-        let (reply, _got) = async_channel::bounded(1);
+        let (reply, _got) = across::bounded(1);
         assert!(sessions.wait(slot(1), reply));
     }
 
