@@ -24,10 +24,17 @@ pub struct HeaderList {
     /// `Name: value\r\n` for each field, nothing else.
     bytes: Vec<u8>,
     fields: SmallVec<[Field; INLINE_FIELDS]>,
-    /// For each known name: 0 if absent, else its first field's place plus one, at most
-    /// [`INDEXED_MAX`] + 1, which then means "there or later".
+    /// Which known names are there: one bit for each.
+    present: u128,
+    /// For each name that is present its first field's place, at most [`INDEXED_MAX`], which
+    /// then means "there or later". What stands for the others means nothing.
     first: [u8; Known::COUNT],
 }
+
+const _: () = assert!(
+    Known::COUNT <= u128::BITS as usize,
+    "`present` has a bit for each name"
+);
 
 #[derive(Clone, Copy, Debug)]
 struct Field {
@@ -163,16 +170,23 @@ impl HeaderList {
 
     fn add(&mut self, field: Field) {
         let place = self.fields.len();
-        if let Some(first) = self.first.get_mut(field.known as usize)
-            && *first == 0
+        if !self.contains(field.known)
+            && let Some(first) = self.first.get_mut(field.known as usize)
         {
-            *first = place.min(INDEXED_MAX) as u8 + 1;
+            *first = place.min(INDEXED_MAX) as u8;
+            self.present |= field.known.bit();
         }
         self.fields.push(field);
     }
 
     /// Appends every field of another list; one copy, whatever their number.
     pub fn append(&mut self, other: &Self) {
+        if self.is_empty() {
+            self.bytes.extend_from_slice(&other.bytes);
+            self.fields.extend_from_slice(&other.fields);
+            (self.present, self.first) = (other.present, other.first);
+            return;
+        }
         let base = self.bytes.len() as u32;
         self.bytes.extend_from_slice(&other.bytes);
         for field in &other.fields {
@@ -202,7 +216,7 @@ impl HeaderList {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.fields.clear();
-        self.first = [0; Known::COUNT];
+        self.present = 0;
     }
 
     /// The first value of a known field.
@@ -219,8 +233,10 @@ impl HeaderList {
     }
 
     fn first_field(&self, known: Known) -> Option<&Field> {
-        let place = usize::from(*self.first.get(known as usize)?);
-        let from = place.checked_sub(1)?;
+        if !self.contains(known) {
+            return None;
+        }
+        let from = usize::from(*self.first.get(known as usize)?);
         if from < INDEXED_MAX {
             return self.fields.get(from);
         }
@@ -233,13 +249,25 @@ impl HeaderList {
     /// Whether a field of that known name is there.
     #[must_use]
     pub fn contains(&self, known: Known) -> bool {
-        self.first.get(known as usize).is_some_and(|&at| at != 0)
+        self.present & known.bit() != 0
+    }
+
+    /// Whether a field of any of those known names is there: a union of [`Known::bit`]s.
+    #[must_use]
+    pub fn contains_any(&self, bits: u128) -> bool {
+        self.present & bits != 0
+    }
+
+    /// The known names that are there: a union of [`Known::bit`]s.
+    #[must_use]
+    pub fn known_bits(&self) -> u128 {
+        self.present
     }
 
     /// Every value of a known field.
     pub fn all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
         let from = match self.first.get(known as usize) {
-            Some(&at) if at != 0 => usize::from(at) - 1,
+            Some(&at) if self.contains(known) => usize::from(at),
             _ => self.fields.len(),
         };
         self.fields
@@ -343,6 +371,7 @@ impl Default for HeaderList {
         Self {
             bytes: Vec::new(),
             fields: SmallVec::new(),
+            present: 0,
             first: [0; Known::COUNT],
         }
     }

@@ -89,6 +89,12 @@ impl Known {
     /// How many names there are, `Other` included.
     pub const COUNT: usize = Self::Other as usize + 1;
 
+    /// A bit of its own, for sets of names.
+    #[must_use]
+    pub const fn bit(self) -> u128 {
+        1 << self as u8
+    }
+
     /// Which known name this is, without regard to case.
     #[must_use]
     pub fn of(name: &[u8]) -> Self {

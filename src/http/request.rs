@@ -171,6 +171,22 @@ impl RequestHead {
         Some(parts.authority)
     }
 
+    /// Replaces method and target by a target in origin-form whose path needs no normalisation
+    /// and is `path_len` bytes long; a query may follow its `?`.
+    pub(in crate::http) fn set_plain_target(
+        &mut self,
+        method: Method,
+        target: &str,
+        path_len: usize,
+    ) {
+        let token = method.as_str();
+        self.start_line(method, token, target);
+        self.path = Span::new(token.len(), &(0..path_len));
+        let query_start = target.len().min(path_len + 1);
+        self.query = Span::new(token.len(), &(query_start..target.len()));
+        self.routed = self.path;
+    }
+
     fn normalize(&mut self) -> Result<(), PathError> {
         self.routed = self.path;
         if let Cow::Owned(normal) = uri::normalize_path(self.path())? {

@@ -13,6 +13,7 @@ mod scan;
 mod server;
 #[cfg(test)]
 mod tests;
+mod usual;
 pub(in crate::http) mod write;
 
 pub use client::{ClientConn, ClientEvent, RequestLine};

@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::http::h1::body::{BodyReader, BodyStep};
 use crate::http::h1::head::{Parsed, parse_request};
 use crate::http::h1::scan::{HeadScan, Role};
-use crate::http::h1::{BodyKind, Error, Limits, write};
+use crate::http::h1::{BodyKind, Error, Limits, usual, write};
 use crate::http::headers::is_token_byte;
 use crate::http::{HeaderList, Method, RequestHead, Response, Version};
 
@@ -142,6 +142,12 @@ impl ServerConn {
     }
 
     fn poll_head(&mut self, input: &[u8], head: &mut RequestHead) -> Result<Event, Error> {
+        if self.scan.is_fresh()
+            && let Some(parsed) = usual::parse_request(input, &self.limits, head)
+            && let Ok(event) = self.open(&parsed, head)
+        {
+            return Ok(event);
+        }
         if self.scan.is_fresh()
             && input.first().is_some_and(|&byte| is_token_byte(byte))
             && let Ok(Some(parsed)) = parse_request(input, 0, &self.limits, head)

@@ -109,23 +109,21 @@ pub(super) fn request_head(
 }
 
 /// Fields that the codec writes itself, or that concern another connection.
-const OWN: [Known; 7] = [
-    Known::Connection,
-    Known::ContentLength,
-    Known::Expect,
-    Known::KeepAlive,
-    Known::ProxyConnection,
-    Known::TransferEncoding,
-    Known::Upgrade,
-];
+const OWN: u128 = Known::Connection.bit()
+    | Known::ContentLength.bit()
+    | Known::Expect.bit()
+    | Known::KeepAlive.bit()
+    | Known::ProxyConnection.bit()
+    | Known::TransferEncoding.bit()
+    | Known::Upgrade.bit();
 
 fn fields(headers: &HeaderList, out: &mut Vec<u8>, keep: impl Fn(Known) -> bool) {
-    if !OWN.iter().any(|&known| headers.contains(known)) {
+    if !headers.contains_any(OWN) {
         out.extend_from_slice(headers.wire());
         return;
     }
     for (known, name, value) in headers.iter() {
-        if !OWN.contains(&known) || keep(known) {
+        if known.bit() & OWN == 0 || keep(known) {
             out.extend_from_slice(name);
             out.extend_from_slice(b": ");
             out.extend_from_slice(value);
