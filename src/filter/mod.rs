@@ -23,8 +23,9 @@ use crate::http::{HeaderList, Known, RequestHead, Response};
 pub struct ResponseFilter {
     /// The configured fields and `X-Server`, ready to copy.
     fixed: HeaderList,
-    /// The same with the request's own fields behind them, their values to be written over.
-    whole: HeaderList,
+    /// The same as lines, and behind them the request's own fields, their values to be written
+    /// over.
+    lines: Vec<u8>,
     has_process_time: bool,
 }
 
@@ -36,6 +37,8 @@ impl ResponseFilter {
         for (name, value) in &config.headers {
             fixed.push(name.as_bytes(), value.as_bytes());
         }
+        // How a message is framed is the codec's to say.
+        fixed.retain(|known, _, _| !known.is_hop_by_hop() && known != Known::ContentLength);
         let server = config.server.server_header.as_str();
         let has_process_time = !server.is_empty();
         if has_process_time {
@@ -48,7 +51,7 @@ impl ResponseFilter {
         }
         Self {
             fixed,
-            whole,
+            lines: whole.wire().to_vec(),
             has_process_time,
         }
     }
@@ -64,36 +67,76 @@ impl ResponseFilter {
         elapsed: Duration,
     ) {
         let headers = &mut response.headers;
-        let id = id.as_bytes(request);
-        let time = seconds(elapsed);
-        // Nearly always the fields differ from the prepared ones in these two values alone.
-        if id.len() == UUID_BYTES && time.len() == TIME_BYTES && !self.clashes(headers) {
-            headers.append(&self.whole);
-            let place = usize::from(self.has_process_time);
-            let is_done = headers.overwrite(place, id)
-                && (!self.has_process_time || headers.overwrite(0, &time));
-            debug_assert!(is_done, "the values have the prepared lengths");
-            return;
-        }
         for (_, name, value) in self.fixed.iter() {
             if headers.get_by_name(name).is_none() {
                 headers.push(name, value);
             }
         }
-        headers.push_known(Known::XRequestId, id);
+        headers.push_known(Known::XRequestId, id.as_bytes(request));
         if self.has_process_time {
-            headers.push(PROCESS_TIME, &time);
+            headers.push(PROCESS_TIME, &seconds(elapsed));
         }
     }
 
-    /// Whether the handler has set a field that is fixed as well. Known names are compared by
-    /// index; no unknown name equals a known one.
-    fn clashes(&self, headers: &HeaderList) -> bool {
-        headers.iter().any(|(known, name, _)| match known {
-            Known::Other => self.fixed.get_by_name(name).is_some(),
-            known => self.fixed.contains(known),
-        })
+    /// Appends what [`apply`](Self::apply) would add to `headers` as lines of HTTP/1.1.
+    pub fn write(
+        &self,
+        headers: &HeaderList,
+        request: &RequestHead,
+        id: &RequestId,
+        elapsed: Duration,
+        out: &mut Vec<u8>,
+    ) {
+        let id = id.as_bytes(request);
+        let time = seconds(elapsed);
+        // Nearly always the lines differ from the prepared ones in these two values alone.
+        if id.len() == UUID_BYTES && time.len() == TIME_BYTES && !self.clashes(headers) {
+            out.extend_from_slice(&self.lines);
+            let mut end = out.len();
+            if self.has_process_time {
+                overwrite(out, end, &time);
+                end -= PROCESS_TIME.len() + TIME_BYTES + 4;
+            }
+            overwrite(out, end, id);
+            return;
+        }
+        for (_, name, value) in self.fixed.iter() {
+            if headers.get_by_name(name).is_none() {
+                line(name, value, out);
+            }
+        }
+        line(Known::XRequestId.name().as_bytes(), id, out);
+        if self.has_process_time {
+            line(PROCESS_TIME, &time, out);
+        }
     }
+
+    /// Whether the handler has set a field that is fixed as well. No unknown name equals a
+    /// known one.
+    fn clashes(&self, headers: &HeaderList) -> bool {
+        let common = headers.known_bits() & self.fixed.known_bits();
+        common & !Known::Other.bit() != 0
+            || common != 0
+                && headers.iter().any(|(known, name, _)| {
+                    known == Known::Other && self.fixed.get_by_name(name).is_some()
+                })
+    }
+}
+
+/// Writes a value over that of the line that ends at `end`, which is as long.
+fn overwrite(out: &mut [u8], end: usize, value: &[u8]) {
+    let end = end.saturating_sub(2);
+    let old = out.get_mut(end.saturating_sub(value.len())..end);
+    if let Some(old) = old.filter(|old| old.len() == value.len()) {
+        old.copy_from_slice(value);
+    }
+}
+
+fn line(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 const PROCESS_TIME: &[u8] = b"X-Process-Time";
@@ -131,11 +174,24 @@ mod tests {
     use super::*;
     use crate::base::ids::Ids;
 
-    fn filtered(config: &Config, mut response: Response) -> Vec<(String, String)> {
+    /// The fields of the filtered response, whichever way it is written.
+    fn filtered(config: &Config, response: Response) -> Vec<(String, String)> {
         let head = RequestHead::default();
-        let id = RequestId::new(&head, &mut Ids::new(1), Duration::from_secs(1));
+        filtered_for(config, response, &head, Duration::from_micros(1_234))
+    }
+
+    fn filtered_for(
+        config: &Config,
+        mut response: Response,
+        head: &RequestHead,
+        elapsed: Duration,
+    ) -> Vec<(String, String)> {
+        let id = RequestId::new(head, &mut Ids::new(1), Duration::from_secs(1));
         let filter = ResponseFilter::new(config);
-        filter.apply(&mut response, &head, &id, Duration::from_micros(1_234));
+        let mut written = response.headers.wire().to_vec();
+        filter.write(&response.headers, head, &id, elapsed, &mut written);
+        filter.apply(&mut response, head, &id, elapsed);
+        assert_eq!(response.headers.wire(), written);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let fields = response.headers.iter();
         fields.map(|(_, n, v)| (text(n), text(v))).collect()
@@ -182,6 +238,27 @@ mod tests {
             .map(|(_, value)| value.as_str())
             .collect();
         assert_eq!(caching, ["max-age=60"]);
+    }
+
+    #[test]
+    fn both_ways_agree_on_ids_and_times_of_any_length() {
+        let mut head = RequestHead::default();
+        head.headers.push(b"X-Request-ID", b"abc");
+        for elapsed in [Duration::ZERO, Duration::from_secs(12)] {
+            let own = Response::new(200).with("x-server", "mine");
+            for response in [Response::new(200), own] {
+                let fields = filtered_for(&config(), response, &head, elapsed);
+                assert_eq!(fields[fields.len() - 2].1, "abc");
+            }
+        }
+    }
+
+    #[test]
+    fn framing_fields_are_not_configured() {
+        let mut config = config();
+        config.headers.push(("Connection".into(), "close".into()));
+        config.headers.push(("content-length".into(), "5".into()));
+        assert_eq!(filtered(&config, Response::new(200)).len(), 5);
     }
 
     #[test]

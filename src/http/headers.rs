@@ -197,21 +197,6 @@ impl HeaderList {
         }
     }
 
-    /// Replaces the value of the field that stands `back` places before the last by one of the
-    /// same length, and says whether it could. Same promise as [`push`](Self::push).
-    pub fn overwrite(&mut self, back: usize, value: &[u8]) -> bool {
-        let place = self.fields.len().checked_sub(back + 1);
-        let field = place.and_then(|place| self.fields.get(place));
-        let old = field.and_then(|field| self.bytes.get_mut(field.value()));
-        match old {
-            Some(old) if old.len() == value.len() && !breaks_message(value) => {
-                old.copy_from_slice(value);
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// Forgets every field and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();

@@ -48,19 +48,15 @@ impl Sending {
     }
 }
 
-/// Sends a response whole. `now` is moved on if that took time.
+/// Sends the content behind a head that has been written, in that way. `now` is moved on if
+/// that took time.
 pub(super) async fn send(
     wire: &mut Wire<'_>,
     content: &mut Content,
-    response: &mut Response,
+    (response, kind): (&mut Response, BodyKind),
     now: &mut Now,
 ) -> Sending {
-    let time = &wire.server.time;
-    if wire.output.capacity() == 0 {
-        *wire.output = wire.server.buffers.small();
-    }
-    let sent = time.with_date(*now, |date| wire.codec.respond(response, date, wire.output));
-    let (body_bytes, result) = match (sent.body, core::mem::take(&mut response.body)) {
+    let (body_bytes, result) = match (kind, core::mem::take(&mut response.body)) {
         (BodyKind::None, _) | (_, Body::Empty) => (0, Ok(())),
         (_, Body::Static(bytes)) => (bytes.len() as u64, whole(wire, bytes, now).await),
         (_, Body::Full(bytes)) => (bytes.len() as u64, whole(wire, &bytes, now).await),
@@ -71,7 +67,7 @@ pub(super) async fn send(
         (kind, Body::Stream(frames)) => {
             // Boxed, like all that is not a small response: see `connection`.
             let streamed = Box::pin(stream(wire, content, frames, kind)).await;
-            *now = time.now();
+            *now = wire.server.time.now();
             streamed
         }
     };

@@ -7,6 +7,7 @@ use crate::base::clock::Now;
 use crate::filter::{Client, Guard};
 use crate::handler::Incoming;
 use crate::handler::problem::Problem;
+use crate::http::h1::{BodyKind, ServerConn};
 use crate::http::{Body, Method, RequestHead, Response};
 use crate::metrics::Counter;
 use crate::net::runtime::fence;
@@ -86,14 +87,22 @@ fn pass(server: &Server, guard: &Guard, client: &Client, response: &mut Response
     true
 }
 
-/// Adds what every response carries.
-pub(super) fn complete(
+/// Writes the head of the response, with what every response carries. Says how its content is
+/// to be sent.
+pub(super) fn respond(
     server: &Server,
-    exchange: &Exchange,
-    head: &RequestHead,
-    response: &mut Response,
+    (exchange, head): (&Exchange, &RequestHead),
+    response: &Response,
+    (codec, output): (&mut ServerConn, &mut Vec<u8>),
     now: Now,
-) {
+) -> BodyKind {
     let elapsed = now.mono.saturating_duration_since(exchange.started().mono);
-    server.filter.apply(response, head, &exchange.id, elapsed);
+    let sent = codec.respond_with(response, output, |output| {
+        let headers = &response.headers;
+        server
+            .filter
+            .write(headers, head, &exchange.id, elapsed, output);
+        server.time.write_date(now, output);
+    });
+    sent.body
 }

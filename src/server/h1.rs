@@ -220,8 +220,13 @@ impl Connection {
             if handled == Handled::Panicked || server.drain.has_begun() {
                 wire.codec.close_after_response();
             }
-            exchange::complete(&server, &exchange, head, response, *now);
-            sending = answer::send(&mut wire, &mut content, response, now).await;
+            if wire.output.capacity() == 0 {
+                *wire.output = server.buffers.small();
+            }
+            let asked = (&exchange, &*head);
+            let out = (&mut *wire.codec, &mut *wire.output);
+            let kind = exchange::respond(&server, asked, response, out, *now);
+            sending = answer::send(&mut wire, &mut content, (response, kind), now).await;
         }
         server.record.finish(
             &exchange,
@@ -301,12 +306,11 @@ impl Connection {
         }
         lent.codec.close_after_response();
         let exchange = exchange::open(server, &lent.head, None, (self.peer, now));
-        let mut response = Response::problem(status, &reason.to_string());
-        exchange::complete(server, &exchange, &lent.head, &mut response, now);
-        let Lent { codec, output, .. } = lent;
-        server
-            .time
-            .with_date(now, |date| codec.respond(&response, date, output));
+        let response = Response::problem(status, &reason.to_string());
+        let asked = (&exchange, &lent.head);
+        let out = (&mut lent.codec, &mut lent.output);
+        exchange::respond(server, asked, &response, out, now);
+        let Lent { output, .. } = lent;
         if let Body::Full(text) = &response.body {
             output.extend_from_slice(text);
         }

@@ -252,6 +252,17 @@ impl ServerConn {
     /// A Connection field of the response may say `close`. Its Content-Length counts only where
     /// the content is a stream, or where there is none to measure (HEAD, 304).
     pub fn respond(&mut self, response: &Response, extra: &[u8], out: &mut Vec<u8>) -> Sent {
+        self.respond_with(response, out, |out| out.extend_from_slice(extra))
+    }
+
+    /// The same with a writer of the extra lines.
+    #[inline]
+    pub fn respond_with(
+        &mut self,
+        response: &Response,
+        out: &mut Vec<u8>,
+        extra: impl FnOnce(&mut Vec<u8>),
+    ) -> Sent {
         debug_assert!(!self.is_answered, "one final response for each request");
         let body = write::response_body(response, self.request.method, self.request.version);
         // A client that waits for 100 may or may not send its body now (RFC 9110 §10.1.1): only
@@ -268,7 +279,9 @@ impl ServerConn {
             (false, Version::Http10) => Some(&b"Connection: keep-alive\r\n"[..]),
             (false, _) => None,
         };
-        write::response_head(response, body.declared, connection, extra, out);
+        write::response_head(response, body.declared, connection, out);
+        extra(out);
+        out.extend_from_slice(b"\r\n");
         Sent {
             body: body.sent,
             persists: !self.must_close,

@@ -69,15 +69,15 @@ pub(super) fn asks_close(headers: &HeaderList) -> bool {
             .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
-/// Writes a response head. `connection` and `extra` are whole field lines.
+/// Writes a response head up to its last line, behind which others may follow before the empty
+/// one. `connection` is a whole field line.
 pub(super) fn response_head(
     response: &Response,
     declared: Declared,
     connection: Option<&[u8]>,
-    extra: &[u8],
     out: &mut Vec<u8>,
 ) {
-    out.reserve(128 + response.headers.wire().len() + extra.len());
+    out.reserve(128 + response.headers.wire().len());
     status_line(response.status, out);
     // A switch of protocols is announced by exactly these two fields (RFC 9110 §7.8).
     let switches = response.status == 101;
@@ -85,9 +85,9 @@ pub(super) fn response_head(
         switches && matches!(known, Known::Connection | Known::Upgrade)
     });
     framing(declared, out);
-    out.extend_from_slice(connection.unwrap_or_default());
-    out.extend_from_slice(extra);
-    out.extend_from_slice(b"\r\n");
+    if let Some(line) = connection {
+        out.extend_from_slice(line);
+    }
 }
 
 /// Writes a request head.
