@@ -87,7 +87,19 @@ fn pass(server: &Server, guard: &Guard, client: &Client, response: &mut Response
     true
 }
 
-/// Writes the head of the response, with what every response carries. Says how its content is
+/// Adds what every response carries.
+pub(super) fn complete(
+    server: &Server,
+    exchange: &Exchange,
+    head: &RequestHead,
+    response: &mut Response,
+    now: Now,
+) {
+    let elapsed = now.mono.saturating_duration_since(exchange.started().mono);
+    server.filter.apply(response, head, &exchange.id, elapsed);
+}
+
+/// Writes the head of the response for HTTP/1.1, with what every response carries. Says how its content is
 /// to be sent.
 pub(super) fn respond(
     server: &Server,
@@ -102,7 +114,9 @@ pub(super) fn respond(
         server
             .filter
             .write(headers, head, &exchange.id, elapsed, output);
-        server.time.write_date(now, output);
+        server
+            .time
+            .with_date(now, |line| output.extend_from_slice(line));
     });
     sent.body
 }

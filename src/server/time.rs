@@ -54,7 +54,7 @@ impl Time {
     }
 
     /// Appends the `Date` field line of that moment (RFC 9110 §6.6.1).
-    pub fn write_date(&self, now: Now, out: &mut Vec<u8>) {
+    pub fn with_date<T>(&self, now: Now, use_line: impl FnOnce(&[u8]) -> T) -> T {
         let second = now.unix.as_secs();
         let mut date = self.date.borrow_mut();
         if date.second != second {
@@ -64,7 +64,7 @@ impl Time {
             write_date(second, &mut date.line);
             date.line.extend_from_slice(b"\r\n");
         }
-        out.extend_from_slice(&date.line);
+        use_line(&date.line)
     }
 }
 
@@ -85,11 +85,7 @@ mod tests {
             mono: clock::mono(),
             unix: Duration::from_secs(seconds),
         };
-        let line = |seconds| {
-            let mut out = Vec::new();
-            time.write_date(at(seconds), &mut out);
-            out
-        };
+        let line = |seconds| time.with_date(at(seconds), <[u8]>::to_vec);
         assert_eq!(
             line(784_111_777),
             b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
