@@ -23,6 +23,7 @@ pub mod balance;
 pub mod config;
 pub mod filter;
 pub mod route;
+pub mod tls;
 
 pub mod net;
 

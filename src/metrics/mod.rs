@@ -156,6 +156,7 @@ pub enum Counter {
     TimeoutBody,
     TimeoutSend,
     TimeoutKeepAlive,
+    TimeoutHandshake,
     RefusedStreams,
     RefusedCalls,
     RefusedQuestions,
@@ -173,11 +174,15 @@ pub enum Counter {
     Http2Heads,
     Http2StreamsAfterGoaway,
     Http2ProtocolErrors,
+    TlsFull,
+    TlsResumed,
+    TlsFailed,
+    TlsPlainHttp,
 }
 
 impl Counter {
     /// All of them in the order of exposition; those of one family stand together.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 35] = [
         Self::Accepts,
         Self::AcceptErrors,
         Self::ConnectionsRefused,
@@ -191,6 +196,7 @@ impl Counter {
         Self::TimeoutBody,
         Self::TimeoutSend,
         Self::TimeoutKeepAlive,
+        Self::TimeoutHandshake,
         Self::RefusedStreams,
         Self::RefusedCalls,
         Self::RefusedQuestions,
@@ -208,6 +214,10 @@ impl Counter {
         Self::Http2Heads,
         Self::Http2StreamsAfterGoaway,
         Self::Http2ProtocolErrors,
+        Self::TlsFull,
+        Self::TlsResumed,
+        Self::TlsFailed,
+        Self::TlsPlainHttp,
     ];
 
     /// The family.
@@ -245,7 +255,8 @@ impl Counter {
             Self::TimeoutHeader
             | Self::TimeoutBody
             | Self::TimeoutSend
-            | Self::TimeoutKeepAlive => TIMEOUTS,
+            | Self::TimeoutKeepAlive
+            | Self::TimeoutHandshake => TIMEOUTS,
             Self::RefusedStreams
             | Self::RefusedCalls
             | Self::RefusedQuestions
@@ -268,6 +279,10 @@ impl Counter {
             | Self::Http2Heads
             | Self::Http2StreamsAfterGoaway
             | Self::Http2ProtocolErrors => HTTP2_ENDED,
+            Self::TlsFull | Self::TlsResumed | Self::TlsFailed | Self::TlsPlainHttp => counter(
+                "ringway_tls_handshakes",
+                "TLS handshakes with clients by how they ended.",
+            ),
         }
     }
 
@@ -279,6 +294,11 @@ impl Counter {
             Self::TimeoutBody => ("limit", "client_body"),
             Self::TimeoutSend => ("limit", "send"),
             Self::TimeoutKeepAlive => ("limit", "keepalive"),
+            Self::TimeoutHandshake => ("limit", "tls_handshake"),
+            Self::TlsFull => ("result", "full"),
+            Self::TlsResumed => ("result", "resumed"),
+            Self::TlsFailed => ("result", "failed"),
+            Self::TlsPlainHttp => ("result", "plain_http"),
             Self::RefusedStreams => ("bound", "streams"),
             Self::RefusedCalls => ("bound", "calls"),
             Self::RefusedQuestions => ("bound", "questions_to_clients"),

@@ -21,11 +21,13 @@ mod stream;
 pub mod sys;
 pub mod timer;
 pub mod tls;
+mod transport;
 
 pub use give_way::give_way;
 pub use runtime::spawn;
 pub use stream::{Plain, Stream};
 pub use timer::sleep;
+pub use transport::Transport;
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,10 @@
-//! TLS towards servers: rustls driven over a plain socket.
+//! TLS towards servers: rustls driven over a plain socket. Towards clients: see [`server`].
 //!
 //! Driven here and not through monoio-rustls because that one keeps two 16 KiB buffers for the
 //! life of a connection and loses its read buffer when a read is dropped. Here ciphertext is read
 //! into a buffer that lives for one call, and plaintext waits in rustls.
+
+pub mod server;
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;

@@ -1,25 +1,26 @@
 //! Takes connections from a listener and starts a task for each.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::metrics::Counter;
 use crate::net::listener::{Accepted, Listener};
-use crate::net::{sleep, spawn, timer};
-use crate::server::{Server, connection};
+use crate::net::{Plain, sleep, spawn, timer};
+use crate::server::{Entrance, Server, connection};
 
 /// Pause after an error that no retry explains, so that it cannot become a busy loop.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// Accepts until the drain begins, then takes what already waits and closes the listener.
-pub async fn accept(server: Rc<Server>, mut listener: Listener) {
+pub async fn accept(server: Rc<Server>, mut listener: Listener, entrance: Rc<Entrance>) {
     let mut drained = server.drain.listen();
     let mut is_starved = false;
     loop {
         match timer::race(listener.accept(), drained.recv()).await {
             timer::Either::First(Ok(Accepted::Connection(socket, peer))) => {
                 is_starved = false;
-                admit(&server, socket, peer);
+                admit(&server, &entrance, (socket, peer));
             }
             timer::Either::First(Ok(Accepted::Starved { error, turned_away })) => {
                 server.recorder.count(Counter::AcceptErrors);
@@ -50,17 +51,18 @@ pub async fn accept(server: Rc<Server>, mut listener: Listener) {
         }
     }
     while let Some((socket, peer)) = listener.try_accept() {
-        admit(&server, socket, peer);
+        admit(&server, &entrance, (socket, peer));
     }
 }
 
 /// Starts a connection's task, unless there are too many already.
-fn admit(server: &Rc<Server>, socket: crate::net::Plain, peer: std::net::SocketAddr) {
+fn admit(server: &Rc<Server>, entrance: &Rc<Entrance>, accepted: (Plain, SocketAddr)) {
     server.recorder.count(Counter::Accepts);
     if server.deadlines.len() >= server.config.server.max_connections {
         server.recorder.count(Counter::ConnectionsRefused);
         return;
     }
-    let place = server.deadlines.enter(socket.note());
-    spawn(connection::run(Rc::clone(server), place, socket, peer));
+    let place = server.deadlines.enter(accepted.0.note());
+    let (server, entrance) = (Rc::clone(server), Rc::clone(entrance));
+    spawn(connection::run(server, entrance, place, accepted));
 }

@@ -13,7 +13,7 @@ use crate::http::h1::BodyKind;
 use crate::http::h1::chunked::{CHUNK_TAIL, encode_chunk, encode_chunk_head, encode_last_chunk};
 use crate::http::{Body, BodyError, Frame, Response};
 use crate::metrics::Counter;
-use crate::net::Plain;
+use crate::net::Transport;
 use crate::server::Server;
 use crate::server::connection::Close;
 use crate::server::content::{Content, Wire};
@@ -232,7 +232,7 @@ pub(super) async fn flush(
 async fn send_parts(
     server: &Server,
     place: &Place,
-    socket: &Plain,
+    socket: &Transport,
     parts: &[&[u8]],
 ) -> Result<(), Close> {
     let total: usize = parts.iter().map(|part| part.len()).sum();

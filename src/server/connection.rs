@@ -6,11 +6,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::metrics::{Counter, Gauge};
-use crate::net::Plain;
 use crate::net::runtime::fence;
-use crate::server::Server;
+use crate::net::tls::server::ServerTls;
+use crate::net::{Plain, Transport};
 use crate::server::deadlines::{Limit, Place};
 use crate::server::reader::Reader;
+use crate::server::{Entrance, Server};
 
 /// How long we wait for the client's end after ours. What it still sends meanwhile is read, or
 /// else the kernel would answer with a reset that can overtake our last response.
@@ -22,6 +23,7 @@ const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) server: Rc<Server>,
+    pub(super) entrance: Rc<Entrance>,
     /// Before the socket, so that it is dropped first: see [`Place`].
     pub(super) place: Place,
     pub(super) reader: Reader,
@@ -42,12 +44,25 @@ pub(super) enum Close {
 }
 
 /// Serves a connection from its first byte to its last.
-pub(super) async fn run(server: Rc<Server>, place: Place, socket: Plain, peer: SocketAddr) {
+pub(super) async fn run(
+    server: Rc<Server>,
+    entrance: Rc<Entrance>,
+    place: Place,
+    (socket, peer): (Plain, SocketAddr),
+) {
+    let transport = match transport(&server, &entrance, socket) {
+        Ok(transport) => transport,
+        Err(error) => {
+            server.log.error("tls", format_args!("{peer}: {error}"));
+            return;
+        }
+    };
     server.recorder.shift(Gauge::Connections, 1);
     let mut connection = Connection {
         server: Rc::clone(&server),
+        entrance,
         place,
-        reader: Reader::new(Rc::new(socket)),
+        reader: Reader::new(Rc::new(transport)),
         peer,
         requests: 0,
     };
@@ -60,9 +75,28 @@ pub(super) async fn run(server: Rc<Server>, place: Place, socket: Plain, peer: S
     server.recorder.shift(Gauge::Connections, -1);
 }
 
+fn transport(
+    server: &Server,
+    entrance: &Entrance,
+    socket: Plain,
+) -> Result<Transport, rustls::Error> {
+    let Some(tls) = &entrance.tls else {
+        return Ok(Transport::Plain(socket));
+    };
+    let tls = ServerTls::new(socket, tls.config(), &server.buffers)?;
+    Ok(Transport::Tls(Box::new(tls)))
+}
+
 impl Connection {
     async fn live(&mut self) {
-        let close = self.serve().await;
+        let opened = match self.reader.socket() {
+            Transport::Plain(_) => Ok(()),
+            Transport::Tls(_) => Box::pin(self.open()).await,
+        };
+        let close = match opened {
+            Ok(()) => self.serve().await,
+            Err(close) => close,
+        };
         self.count_timeout();
         if close == Close::Linger && !self.has_fired(Limit::Send) {
             self.linger().await;
@@ -79,6 +113,7 @@ impl Connection {
 
     fn count_timeout(&self) {
         let counter = match self.place.fired() {
+            Some(Limit::Handshake) => Counter::TimeoutHandshake,
             Some(Limit::Header) => Counter::TimeoutHeader,
             Some(Limit::Body) => Counter::TimeoutBody,
             Some(Limit::Send) => Counter::TimeoutSend,
@@ -121,7 +156,8 @@ mod tests {
     #[test]
     fn an_idle_connection_is_small() {
         // With the runtime's own task and the table's entry this stays below 2 KiB.
-        let bytes = future_bytes(|(server, place, socket, peer)| run(server, place, socket, peer));
+        let bytes =
+            future_bytes(|(server, entrance, place, pair)| run(server, entrance, place, pair));
         assert!(bytes <= 1400, "{bytes} bytes");
     }
 }

@@ -19,6 +19,8 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 /// What a connection waits for, and may wait for only so long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
+    /// The end of a TLS handshake.
+    Handshake,
     /// The rest of a head.
     Header,
     /// More of a body.
@@ -98,7 +100,7 @@ impl Deadlines {
                 entry.armed = None;
                 entry.fired = Some(limit);
                 entry.note.shutdown(match limit {
-                    Limit::Send => Shutdown::Both,
+                    Limit::Send | Limit::Handshake => Shutdown::Both,
                     _ => Shutdown::Read,
                 });
             }

@@ -10,16 +10,19 @@ mod connection;
 mod content;
 mod deadlines;
 mod drain;
+mod entrance;
 mod exchange;
 mod h1;
 mod h2;
 mod lent;
+mod opening;
 mod reader;
 mod time;
 
 pub use accept::accept;
 pub use deadlines::{Deadlines, SWEEP_INTERVAL};
 pub use drain::Drain;
+pub use entrance::{Entrance, EntranceTls};
 pub use time::Time;
 
 use std::rc::Rc;

@@ -6,30 +6,30 @@ use core::task::{Context, Poll};
 use std::io;
 use std::rc::Rc;
 
-use crate::net::Plain;
+use crate::net::Transport;
 
-/// The waiting side of a connection's socket.
+/// The waiting side of a connection.
 pub(super) struct Reader {
-    socket: Rc<Plain>,
+    socket: Rc<Transport>,
     /// A wait begun beside a handler. It goes on across exchanges: ending it would cost more
     /// than it did.
     waiting: Option<Pin<Box<dyn Future<Output = io::Result<()>>>>>,
 }
 
 impl Reader {
-    pub(super) fn new(socket: Rc<Plain>) -> Self {
+    pub(super) fn new(socket: Rc<Transport>) -> Self {
         Self {
             socket,
             waiting: None,
         }
     }
 
-    pub(super) fn socket(&self) -> &Plain {
+    pub(super) fn socket(&self) -> &Transport {
         &self.socket
     }
 
     /// The socket for itself, if no wait goes on beside a handler.
-    pub(super) fn socket_mut(&mut self) -> Option<&mut Plain> {
+    pub(super) fn socket_mut(&mut self) -> Option<&mut Transport> {
         Rc::get_mut(&mut self.socket)
     }
 

@@ -89,10 +89,11 @@ fn start_accepting(server: &Rc<Server>, listeners: Vec<Listener>, places: &Rc<De
     for listener in listeners {
         let place = places.enter(listener.note());
         let server = Rc::clone(server);
+        let entrance = Rc::default();
         spawn(async move {
             // Dropped after the listener's last use and before its socket.
             let _place = place;
-            accept(server, listener).await;
+            accept(server, listener, entrance).await;
         });
     }
 }
