@@ -63,6 +63,9 @@ fn admit(server: &Rc<Server>, entrance: &Rc<Entrance>, accepted: (Plain, SocketA
         return;
     }
     let place = server.deadlines.enter(accepted.0.note());
-    let (server, entrance) = (Rc::clone(server), Rc::clone(entrance));
-    spawn(connection::run(server, entrance, place, accepted));
+    let peer = accepted.1;
+    match connection::run(Rc::clone(server), Rc::clone(entrance), place, accepted) {
+        Ok(running) => spawn(running),
+        Err(error) => server.log.error("tls", format_args!("{peer}: {error}")),
+    }
 }

@@ -43,36 +43,35 @@ pub(super) enum Close {
     Http2,
 }
 
-/// Serves a connection from its first byte to its last.
-pub(super) async fn run(
+/// Serves a connection from its first byte to its last. Not an `async fn`: that would keep room
+/// for its arguments beside what becomes of them.
+pub(super) fn run(
     server: Rc<Server>,
     entrance: Rc<Entrance>,
     place: Place,
     (socket, peer): (Plain, SocketAddr),
-) {
-    let transport = match transport(&server, &entrance, socket) {
-        Ok(transport) => transport,
-        Err(error) => {
-            server.log.error("tls", format_args!("{peer}: {error}"));
-            return;
-        }
-    };
-    server.recorder.shift(Gauge::Connections, 1);
+) -> Result<impl Future<Output = ()>, rustls::Error> {
+    let transport = transport(&server, &entrance, socket)?;
     let mut connection = Connection {
-        server: Rc::clone(&server),
+        server,
         entrance,
         place,
         reader: Reader::new(Rc::new(transport)),
         peer,
         requests: 0,
     };
-    if fence(connection.live()).await.is_err() {
-        server.recorder.count(Counter::Panics);
-        server
-            .log
-            .error("connection", format_args!("{peer}: closed after a panic"));
-    }
-    server.recorder.shift(Gauge::Connections, -1);
+    Ok(async move {
+        connection.server.recorder.shift(Gauge::Connections, 1);
+        let lived = fence(connection.live()).await;
+        let server = &connection.server;
+        if lived.is_err() {
+            server.recorder.count(Counter::Panics);
+            server
+                .log
+                .error("connection", format_args!("{peer}: closed after a panic"));
+        }
+        server.recorder.shift(Gauge::Connections, -1);
+    })
 }
 
 fn transport(
@@ -149,7 +148,7 @@ mod tests {
     use super::*;
 
     /// Size of what a function's future would take, without making one.
-    fn future_bytes<A, F>(_: impl FnOnce(A) -> F) -> usize {
+    fn future_bytes<A, F, E>(_: impl FnOnce(A) -> Result<F, E>) -> usize {
         size_of::<F>()
     }
 

@@ -361,10 +361,7 @@ impl Session {
     fn pump(&mut self, buffer: &mut Vec<u8>) -> Result<(), rustls::Error> {
         let start = buffer.len();
         self.hand_over(buffer);
-        while self.has_room(buffer, start) {
-            if self.has_failed {
-                return Err(rustls::Error::HandshakeNotComplete);
-            }
+        while !self.has_failed && self.has_room(buffer, start) {
             let ciphertext = self.incoming.get_mut(self.used..).unwrap_or_default();
             let UnbufferedStatus { mut discard, state } =
                 self.rustls.process_tls_records(ciphertext);
@@ -400,7 +397,7 @@ impl Session {
                 return Ok(());
             }
         }
-        self.has_more = true;
+        self.has_more = !self.has_failed;
         Ok(())
     }
 
