@@ -16,12 +16,23 @@ pub struct Collector {
     retired: Totals,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
     last: Option<ShardSnapshot>,
     retired: [u64; Counter::ALL.len()],
     is_fresh: bool,
     restarts: u64,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            last: None,
+            retired: [0; Counter::ALL.len()],
+            is_fresh: false,
+            restarts: 0,
+        }
+    }
 }
 
 /// What a scrape answers from.

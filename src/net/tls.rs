@@ -5,6 +5,7 @@
 //! into a buffer that lives for one call, and plaintext waits in rustls.
 
 pub mod server;
+mod session;
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
