@@ -19,7 +19,7 @@ use ringway::handler::mcp::link::ServerState;
 use ringway::handler::{Handlers, Incoming};
 use ringway::http::{Body, RequestHead, Response, Shelf};
 use ringway::metrics::{Recorder, RuntimeInfo};
-use ringway::record::{Ended, Record};
+use ringway::record::{Ended, Record, Seen};
 use ringway::route::Router;
 
 struct Counting;
@@ -115,7 +115,8 @@ impl Shard {
             status: response.status,
             body_bytes: response.body.len().unwrap(),
             at: now.mono + elapsed,
-            upstream: None,
+            response,
+            seen: Seen::default(),
         };
         self.record.finish(&exchange, head, "/health", ended);
         assert_eq!(ended.status, 200);

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod ids;
 pub mod limits;
 pub mod log;
+pub mod log_file;
 pub mod nearest;
 pub mod network;
 pub mod version;

@@ -16,14 +16,25 @@ pub struct Lines {
 #[derive(Debug)]
 pub struct Writer {
     sender: SyncSender<Message>,
+    /// What is to be written to from now on.
+    targets: SyncSender<Box<dyn Target>>,
     finished: Receiver<()>,
 }
+
+/// What a [`Writer`] writes to.
+pub trait Target: Write + Send + 'static {}
+impl<T: Write + Send + 'static> Target for T {}
 
 #[derive(Debug)]
 enum Message {
     Bytes(Vec<u8>),
+    /// Look for another target.
+    Turn,
     End,
 }
+
+/// Targets that may wait; a writer that hangs takes none.
+const TARGETS_MAX: usize = 4;
 
 impl Lines {
     /// Queues whole lines; gives them back when the queue is full or the thread has ended.
@@ -36,9 +47,7 @@ impl Lines {
             .map_err(|error| match error {
                 TrySendError::Full(Message::Bytes(lines))
                 | TrySendError::Disconnected(Message::Bytes(lines)) => lines,
-                TrySendError::Full(Message::End) | TrySendError::Disconnected(Message::End) => {
-                    Vec::new()
-                }
+                TrySendError::Full(_) | TrySendError::Disconnected(_) => Vec::new(),
             })
     }
 
@@ -62,29 +71,43 @@ impl Writer {
     ///
     /// # Errors
     /// The thread could not be started.
-    pub fn spawn(
-        name: &str,
-        out: impl Write + Send + 'static,
-        capacity: usize,
-    ) -> std::io::Result<(Self, Lines)> {
+    pub fn spawn(name: &str, out: impl Target, capacity: usize) -> std::io::Result<(Self, Lines)> {
         let (sender, receiver) = sync_channel(capacity);
+        let (targets, turned) = sync_channel(TARGETS_MAX);
         let (done, finished) = sync_channel(1);
         thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                drain(receiver, out);
+                drain(&receiver, &turned, Box::new(out));
                 // Nobody waits when the program ends without `finish`.
                 done.send(()).unwrap_or(());
             })?;
         let lines = Lines {
             sender: sender.clone(),
         };
-        Ok((Self { sender, finished }, lines))
+        let writer = Self {
+            sender,
+            targets,
+            finished,
+        };
+        Ok((writer, lines))
+    }
+
+    /// Writes to `out` from now on: what is queued goes there too. `false` if the thread hangs in
+    /// a write for so long that it has not taken the last ones.
+    #[must_use]
+    pub fn turn_to(&self, out: impl Target) -> bool {
+        if self.targets.try_send(Box::new(out)).is_err() {
+            return false;
+        }
+        // A full queue wakes the thread as well.
+        let _ = self.sender.try_send(Message::Turn);
+        true
     }
 
     /// Waits until everything queued so far is written, but no longer than `limit`. Whether it
     /// was; a reader that never takes the bytes must not keep the program alive.
-    pub fn finish(self, limit: Duration) -> bool {
+    pub fn finish(&self, limit: Duration) -> bool {
         // A full queue means that the thread hangs in a write: wait for room, within the limit.
         let step = Duration::from_millis(5);
         let mut waited = Duration::ZERO;
@@ -106,11 +129,21 @@ impl Writer {
     }
 }
 
-fn drain(receiver: Receiver<Message>, mut out: impl Write) {
-    while let Ok(Message::Bytes(bytes)) = receiver.recv() {
-        // A full disk or a closed pipe loses log lines and nothing else.
-        let written = out.write_all(&bytes).and_then(|()| out.flush());
-        written.unwrap_or(());
+fn drain(receiver: &Receiver<Message>, turned: &Receiver<Box<dyn Target>>, out: Box<dyn Target>) {
+    let mut out = out;
+    while let Ok(message) = receiver.recv() {
+        for target in turned.try_iter() {
+            out = target;
+        }
+        match message {
+            Message::Bytes(bytes) => {
+                // A full disk or a closed pipe loses log lines and nothing else.
+                let written = out.write_all(&bytes).and_then(|()| out.flush());
+                written.unwrap_or(());
+            }
+            Message::Turn => {}
+            Message::End => return,
+        }
     }
 }
 
@@ -157,6 +190,22 @@ mod tests {
         assert!(writer.finish(Duration::from_secs(5)));
         assert_eq!(seen.try_iter().flatten().collect::<Vec<_>>(), b"a\nb\n");
         assert_eq!(lines.try_write(b"late".to_vec()), Err(b"late".to_vec()));
+    }
+
+    #[test]
+    fn a_new_target_takes_over() {
+        let (open, seen, first) = gate();
+        let (open_second, seen_second, second) = gate();
+        let (writer, lines) = Writer::spawn("test", first, 4).unwrap();
+        lines.try_write(b"a\n".to_vec()).unwrap();
+        open.send(()).unwrap();
+        assert_eq!(seen.recv().unwrap(), b"a\n");
+        assert!(writer.turn_to(second));
+        lines.try_write(b"b\n".to_vec()).unwrap();
+        open_second.send(()).unwrap();
+        assert!(writer.finish(Duration::from_secs(5)));
+        assert_eq!(seen_second.try_iter().flatten().collect::<Vec<_>>(), b"b\n");
+        assert!(seen.try_recv().is_err(), "the first target is closed");
     }
 
     #[test]

@@ -117,8 +117,6 @@ const PLANNED: &[&str] = &[
     "files",
     "redirect",
     "hosts",
-    "pidfile",
-    "reset_timedout_connection",
 ];
 
 /// A longer list of known keys helps nobody.

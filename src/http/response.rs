@@ -23,6 +23,8 @@ pub struct Response {
 /// How long a server behind took, from when it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamTimes {
+    /// To connect; zero on a connection that was kept. `None` where there is none: a child.
+    pub connect: Option<Duration>,
     /// Until the first message of its answer.
     pub header: Duration,
     /// Until the last; `None` if the answer is still on its way when the response begins, so

@@ -1,11 +1,20 @@
-//! Signals that end the program, as messages.
+//! Signals as messages.
 
 use std::io;
 
 use crate::net::fd::AsyncFd;
 use crate::net::sys::TerminationSignals;
 
-/// SIGTERM and SIGINT, one after the other.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM, SIGINT: end.
+    End,
+    /// SIGUSR1: open the log files anew.
+    Reopen,
+}
+
+/// One signal after the other.
 #[derive(Debug)]
 pub struct Signals {
     fd: AsyncFd,
@@ -19,12 +28,16 @@ impl Signals {
         })
     }
 
-    /// The next signal's number. May be dropped: none is lost.
-    pub async fn next(&mut self) -> io::Result<i32> {
+    /// The next signal. May be dropped: none is lost.
+    pub async fn next(&mut self) -> io::Result<Signal> {
         let mut record = Vec::with_capacity(TerminationSignals::RECORD_BYTES);
         self.fd
             .when_readable(|fd| crate::net::sys::read(fd, &mut record))
             .await?;
-        TerminationSignals::number(&record).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        match TerminationSignals::number(&record) {
+            Some(libc::SIGUSR1) => Ok(Signal::Reopen),
+            Some(_) => Ok(Signal::End),
+            None => Err(io::ErrorKind::InvalidData.into()),
+        }
     }
 }

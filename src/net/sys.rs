@@ -196,13 +196,13 @@ pub fn raise_file_limit() -> io::Result<(u64, u64)> {
     Ok((before, limit.rlim_cur))
 }
 
-/// Signals that end the program, taken as messages instead of interruptions. Make it before
+/// Signals that the program acts on, taken as messages instead of interruptions. Make it before
 /// any other thread starts: threads inherit the mask.
 #[derive(Debug)]
 pub struct TerminationSignals(libc::sigset_t);
 
 impl TerminationSignals {
-    /// Blocks SIGTERM and SIGINT for this thread and those it starts from now on.
+    /// Blocks SIGTERM, SIGINT and SIGUSR1 for this thread and those it starts from now on.
     pub fn block() -> io::Result<Self> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset initialises the set; the other calls get it initialised.
@@ -211,6 +211,7 @@ impl TerminationSignals {
             let mut set = set.assume_init();
             check(libc::sigaddset(&raw mut set, libc::SIGTERM))?;
             check(libc::sigaddset(&raw mut set, libc::SIGINT))?;
+            check(libc::sigaddset(&raw mut set, libc::SIGUSR1))?;
             match libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) {
                 0 => Ok(Self(set)),
                 errno => Err(io::Error::from_raw_os_error(errno)),

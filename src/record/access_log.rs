@@ -1,20 +1,18 @@
 //! A shard's access log: lines gather in a buffer, full buffers go to the writer thread. What
 //! the writer cannot take is dropped and counted; a shard never waits for a disk or a pipe.
 
-use std::fs::OpenOptions;
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::base::log_file;
 use crate::base::writer::{Lines, Writer};
-use crate::config::{self, Log, LogFormat};
+use crate::config::{Log, LogFormat, LogTarget};
 use crate::record::format::{DateCache, Line};
 
-/// A buffer of this size is handed over, as the seed's `buffer=16k`.
-const BUFFER_BYTES: usize = 16 * 1024;
-/// Lines older than this are handed over with the next one.
-const AGE_MAX: Duration = Duration::from_secs(1);
-/// Buffers that may wait for the writer: 4 MiB in all.
-const BUFFERS_QUEUED_MAX: usize = 256;
+/// Bytes that may wait for the writer.
+const QUEUED_BYTES_MAX: usize = 4 << 20;
+/// Buffers that may wait for the writer, however small or large they are.
+const BUFFERS_QUEUED: (usize, usize) = (8, 4096);
 
 /// One shard's part of the access log.
 #[derive(Debug)]
@@ -22,6 +20,8 @@ pub struct AccessLog {
     lines: Lines,
     format: LogFormat,
     buffer: Vec<u8>,
+    buffer_bytes: usize,
+    age_max: Duration,
     buffered: u64,
     oldest: Option<Instant>,
     date: DateCache,
@@ -33,25 +33,27 @@ pub struct AccessLog {
 /// # Errors
 /// The file cannot be opened for appending, or the thread cannot be started.
 pub fn open_access_log(log: &Log) -> io::Result<Option<(Writer, Lines)>> {
+    let (least, most) = BUFFERS_QUEUED;
+    let queued = (QUEUED_BYTES_MAX / log.buffer.max(1)).clamp(least, most);
     let opened = match &log.access {
-        config::AccessLog::Off => return Ok(None),
-        config::AccessLog::Stdout => Writer::spawn("access", io::stdout(), BUFFERS_QUEUED_MAX),
-        config::AccessLog::File(path) => {
-            let file = OpenOptions::new().append(true).create(true).open(path)?;
-            Writer::spawn("access", file, BUFFERS_QUEUED_MAX)
-        }
+        LogTarget::Off => return Ok(None),
+        LogTarget::Stdout => Writer::spawn("access", io::stdout(), queued),
+        LogTarget::Stderr => Writer::spawn("access", io::stderr(), queued),
+        LogTarget::File(path) => Writer::spawn("access", log_file::open(path)?, queued),
     };
     opened.map(Some)
 }
 
 impl AccessLog {
-    /// A log that writes lines of that format.
+    /// A log as configured.
     #[must_use]
-    pub fn new(lines: Lines, format: LogFormat) -> Self {
+    pub fn new(lines: Lines, log: &Log) -> Self {
         Self {
             lines,
-            format,
-            buffer: Vec::with_capacity(BUFFER_BYTES),
+            format: log.format.clone(),
+            buffer: Vec::with_capacity(log.buffer),
+            buffer_bytes: log.buffer,
+            age_max: log.flush,
             buffered: 0,
             oldest: None,
             date: DateCache::default(),
@@ -61,14 +63,22 @@ impl AccessLog {
     /// Adds a line; hands the buffer over when it is full or old. Returns how many lines were
     /// dropped.
     pub(super) fn write(&mut self, line: &Line<'_>, now: Instant) -> u64 {
-        line.write(self.format, &mut self.date, &mut self.buffer);
+        line.write(&self.format, &mut self.date, &mut self.buffer);
         self.buffered += 1;
         let oldest = *self.oldest.get_or_insert(now);
-        let is_old = now.saturating_duration_since(oldest) >= AGE_MAX;
-        if is_old || self.buffer.len() >= BUFFER_BYTES {
+        let is_old = now.saturating_duration_since(oldest) >= self.age_max;
+        if is_old || self.buffer.len() >= self.buffer_bytes {
             return self.flush();
         }
         0
+    }
+
+    /// Hands over what is buffered, if it is old. Returns how many lines were dropped.
+    pub(super) fn sweep(&mut self, now: Instant) -> u64 {
+        match self.oldest {
+            Some(oldest) if now.saturating_duration_since(oldest) >= self.age_max => self.flush(),
+            _ => 0,
+        }
     }
 
     /// Hands over what is buffered. Returns how many lines were dropped.
@@ -80,7 +90,7 @@ impl AccessLog {
         }
         match self.lines.try_write(core::mem::take(&mut self.buffer)) {
             Ok(()) => {
-                self.buffer.reserve(BUFFER_BYTES);
+                self.buffer.reserve(self.buffer_bytes);
                 0
             }
             Err(mut refused) => {

@@ -1,28 +1,31 @@
-//! Access log lines: nginx's `main` of the seed, `combined`, JSON. Whatever a client sent is
-//! escaped, so that no request can forge or break a line.
+//! Access log lines from templates: nginx's variables, in nginx's spelling of their values.
 
 use core::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::base::base64::{self, Alphabet};
 use crate::base::civil::Civil;
-use crate::config::LogFormat;
-use crate::filter::RequestId;
-use crate::http::{Known, RequestHead, UpstreamTimes, Version};
+use crate::config::{Escape, Field, LogFormat, Piece, Template, Variable};
+use crate::filter::{Client, RequestId};
+use crate::http::{HeaderList, Known, RequestHead, Response, Version};
+use crate::record::escape::{push_json, push_text};
+use crate::record::{Seen, json};
 
 /// Everything a line may show.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     pub(super) head: &'a RequestHead,
-    pub(super) client: IpAddr,
-    pub(super) handler: &'a str,
+    pub(super) response: &'a Response,
+    pub(super) client: Client,
+    pub(super) seen: Seen<'a>,
+    pub(super) route: &'a str,
     pub(super) status: u16,
     pub(super) body_bytes: u64,
     pub(super) elapsed: Duration,
     /// End of the exchange since the Unix epoch.
     pub(super) unix: Duration,
     pub(super) id: &'a RequestId,
-    pub(super) upstream: Option<UpstreamTimes>,
 }
 
 /// `24/Nov/2026:08:00:00 +0000`, made once a second.
@@ -53,135 +56,239 @@ impl DateCache {
 
 impl Line<'_> {
     /// Appends the line with its line break.
-    pub(super) fn write(&self, format: LogFormat, date: &mut DateCache, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, format: &LogFormat, date: &mut DateCache, out: &mut Vec<u8>) {
         match format {
-            LogFormat::Main => {
-                self.combined(date, out);
-                self.main_tail(out);
-            }
-            LogFormat::Combined => self.combined(date, out),
-            LogFormat::Json => self.json(out),
+            LogFormat::Json => json::write(self, out),
+            LogFormat::Template(template) => self.template(template, date, out),
         }
         out.push(b'\n');
     }
 
-    fn combined(&self, date: &mut DateCache, out: &mut Vec<u8>) {
-        push(out, format_args!("{} - - [", self.client));
-        out.extend_from_slice(date.at(self.unix.as_secs()).as_bytes());
-        out.extend_from_slice(b"] \"");
-        self.request(out, push_text);
-        let mut number = itoa::Buffer::new();
-        out.extend_from_slice(b"\" ");
-        out.extend_from_slice(number.format(self.status).as_bytes());
-        out.push(b' ');
-        out.extend_from_slice(number.format(self.body_bytes).as_bytes());
-        for field in [Known::Referer, Known::UserAgent] {
-            self.field(field, out);
-        }
-    }
-
-    fn main_tail(&self, out: &mut Vec<u8>) {
-        self.field(Known::XForwardedFor, out);
-        push(out, format_args!(" rt={}", Seconds(self.elapsed)));
-        // Connections to servers are kept; what one cost is no figure of this request.
-        out.extend_from_slice(b" uct=\"-\"");
-        for (name, time) in [("uht", self.header()), ("urt", self.response())] {
-            match time {
-                Some(time) => push(out, format_args!(" {name}=\"{}\"", Seconds(time))),
-                None => push(out, format_args!(" {name}=\"-\"")),
+    fn template(&self, template: &Template, date: &mut DateCache, out: &mut Vec<u8>) {
+        for piece in &*template.pieces {
+            match piece {
+                Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Piece::Variable(variable) => {
+                    let mut value = Value {
+                        escape: template.escape,
+                        out,
+                    };
+                    self.variable(variable, date, &mut value);
+                }
             }
         }
     }
 
-    fn header(&self) -> Option<Duration> {
-        self.upstream.map(|times| times.header)
+    fn variable(&self, variable: &Variable, date: &mut DateCache, to: &mut Value<'_>) {
+        let head = self.head;
+        match variable {
+            Variable::RemoteAddr => push_address(to.out, self.client.address),
+            Variable::RemotePort => to.number(self.client.peer.port().into()),
+            Variable::RealipRemoteAddr => push_address(to.out, self.client.peer.ip()),
+            Variable::RemoteUser => to.text(remote_user(head).as_deref()),
+            Variable::TimeLocal => to.safe(date.at(self.unix.as_secs())),
+            Variable::BracketedTime => {
+                to.safe("[");
+                to.safe(date.at(self.unix.as_secs()));
+                to.safe("]");
+            }
+            Variable::Request => self.request(to),
+            Variable::RequestMethod => to.text(some(head.method_token())),
+            Variable::RequestUri => to.text(some(head.target())),
+            Variable::Uri => to.text(some(head.route_path())),
+            Variable::Path => to.text(some(head.path())),
+            Variable::Args | Variable::QueryString => to.text(some(head.query())),
+            Variable::Query => to.text(Some(head.query().as_bytes())),
+            Variable::IsArgs if head.query().is_empty() => {}
+            Variable::IsArgs => to.safe("?"),
+            Variable::ServerProtocol => to.safe(protocol(head.version)),
+            Variable::Host => to.text(host(head).as_deref().map(str::as_bytes)),
+            Variable::ContentType => to.text(head.header(Known::ContentType)),
+            Variable::ContentLength => to.text(head.header(Known::ContentLength)),
+            Variable::Http(field) => to.fields(&head.headers, field),
+            Variable::SentHttp(field) => to.fields(&self.response.headers, field),
+            Variable::Status => to.number(self.status.into()),
+            Variable::BodyBytesSent => to.number(self.body_bytes),
+            Variable::RequestId => to.text(Some(self.id.as_bytes(head))),
+            Variable::Route => to.text(Some(self.route.as_bytes())),
+            Variable::Pid => to.number(std::process::id().into()),
+            other => self.time_or_transport(other, to),
+        }
     }
 
-    fn response(&self) -> Option<Duration> {
-        let times = self.upstream?;
-        Some(times.response.unwrap_or(self.elapsed))
-    }
-
-    /// A request field in quotes, `-` if absent or empty.
-    fn field(&self, name: Known, out: &mut Vec<u8>) {
-        let value = self.head.header(name).filter(|value| !value.is_empty());
-        out.extend_from_slice(b" \"");
-        push_text(out, value.unwrap_or(b"-"));
-        out.push(b'"');
+    fn time_or_transport(&self, variable: &Variable, to: &mut Value<'_>) {
+        let upstream = self.response.upstream;
+        let tls = self.seen.tls.as_ref();
+        match variable {
+            Variable::TimeIso8601 => {
+                let date = Civil::from_unix(self.unix.as_secs()).to_string();
+                to.safe(date.trim_end_matches('Z'));
+                to.safe("+00:00");
+            }
+            Variable::Msec => push_seconds(to.out, self.unix),
+            Variable::RequestTime => push_seconds(to.out, self.elapsed),
+            Variable::Micros => to.number(micros(self.elapsed)),
+            Variable::Millis => to.number(micros(self.elapsed) / 1_000),
+            Variable::WholeSeconds => to.number(self.elapsed.as_secs()),
+            Variable::SecondsMicros => {
+                let (whole, part) = (self.elapsed.as_secs(), self.elapsed.subsec_micros());
+                push(to.out, format_args!("{whole}.{part:06}"));
+            }
+            Variable::UpstreamConnectTime => to.time(upstream.and_then(|times| times.connect)),
+            Variable::UpstreamHeaderTime => to.time(upstream.map(|times| times.header)),
+            Variable::UpstreamResponseTime => {
+                to.time(upstream.map(|times| times.response.unwrap_or(self.elapsed)));
+            }
+            Variable::Scheme => to.safe(if tls.is_some() { "https" } else { "http" }),
+            Variable::Https if tls.is_some() => to.safe("on"),
+            Variable::SslProtocol => to.text(tls.map(|tls| tls.protocol.as_bytes())),
+            Variable::SslCipher => to.text(tls.map(|tls| tls.cipher.as_bytes())),
+            Variable::SslServerName => {
+                let name = tls.and_then(|tls| tls.server_name);
+                to.text(name.map(str::as_bytes));
+            }
+            Variable::SslSessionReused => match tls {
+                Some(tls) => to.safe(if tls.is_resumed { "r" } else { "." }),
+                None => to.text(None),
+            },
+            Variable::ConnectionRequests => to.number(self.seen.requests),
+            _ => {}
+        }
     }
 
     /// The request line, `-` if none could be read.
-    fn request(&self, out: &mut Vec<u8>, escaped: fn(&mut Vec<u8>, &[u8])) {
+    fn request(&self, to: &mut Value<'_>) {
         let method = self.head.method_token();
         if method.is_empty() {
-            out.push(b'-');
-            return;
+            return to.text(None);
         }
-        escaped(out, method.as_bytes());
-        out.push(b' ');
-        escaped(out, self.head.target().as_bytes());
-        out.push(b' ');
-        out.extend_from_slice(self.protocol().as_bytes());
-    }
-
-    fn protocol(&self) -> &'static str {
-        match self.head.version {
-            Version::Http10 => "HTTP/1.0",
-            Version::Http11 => "HTTP/1.1",
-            Version::Http2 => "HTTP/2.0",
-        }
-    }
-
-    fn json(&self, out: &mut Vec<u8>) {
-        let date = Civil::from_unix(self.unix.as_secs());
-        let text = date.to_string();
-        let date = text.trim_end_matches('Z');
-        push(
-            out,
-            format_args!("{{\"time\":\"{date}.{:03}Z\"", self.unix.subsec_millis()),
-        );
-        push(out, format_args!(",\"remote_addr\":\"{}\"", self.client));
-        out.extend_from_slice(b",\"request_id\":\"");
-        push_json(out, self.id.as_bytes(self.head));
-        out.extend_from_slice(b"\",\"request\":\"");
-        self.request(out, push_json);
-        push(
-            out,
-            format_args!(
-                "\",\"status\":{},\"body_bytes_sent\":{},\"request_time\":{},\"handler\":\"",
-                self.status,
-                self.body_bytes,
-                Seconds(self.elapsed)
-            ),
-        );
-        push_json(out, self.handler.as_bytes());
-        for (name, field) in [
-            ("http_referer", Known::Referer),
-            ("http_user_agent", Known::UserAgent),
-            ("http_x_forwarded_for", Known::XForwardedFor),
-        ] {
-            push(out, format_args!("\",\"{name}\":\""));
-            push_json(out, self.head.header(field).unwrap_or(b""));
-        }
-        out.push(b'"');
-        for (name, time) in [("header", self.header()), ("response", self.response())] {
-            if let Some(time) = time {
-                push(
-                    out,
-                    format_args!(",\"upstream_{name}_time\":{}", Seconds(time)),
-                );
-            }
-        }
-        out.push(b'}');
+        to.text(Some(method.as_bytes()));
+        to.safe(" ");
+        to.text(Some(self.head.target().as_bytes()));
+        to.safe(" ");
+        to.safe(protocol(self.head.version));
     }
 }
 
-/// Seconds with milliseconds, as nginx prints times.
-struct Seconds(Duration);
+/// Where a variable's value goes.
+struct Value<'a> {
+    escape: Escape,
+    out: &'a mut Vec<u8>,
+}
 
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:03}", self.0.as_secs(), self.0.subsec_millis())
+impl Value<'_> {
+    /// What a peer sent, or nothing.
+    fn text(&mut self, text: Option<&[u8]>) {
+        match (text, self.escape) {
+            (Some(text), Escape::Default) => push_text(self.out, text),
+            (Some(text), Escape::Json) => push_json(self.out, text),
+            (None, Escape::Default) => self.out.push(b'-'),
+            (None, Escape::Json) => {}
+        }
+    }
+
+    /// What needs no escaping.
+    fn safe(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    fn number(&mut self, number: u64) {
+        let mut digits = itoa::Buffer::new();
+        self.safe(digits.format(number));
+    }
+
+    fn time(&mut self, time: Option<Duration>) {
+        match time {
+            Some(time) => push_seconds(self.out, time),
+            None => self.text(None),
+        }
+    }
+
+    /// All fields of a name, as nginx joins them.
+    fn fields(&mut self, headers: &HeaderList, field: &Field) {
+        match field {
+            Field::Known(Known::Cookie) => self.joined("; ", headers.all(Known::Cookie)),
+            Field::Known(known) => self.joined(", ", headers.all(*known)),
+            Field::Named(name) => {
+                let all = headers.iter();
+                let all = all.filter(|(_, own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
+                self.joined(", ", all.map(|(_, _, value)| value));
+            }
+        }
+    }
+
+    fn joined<'a>(&mut self, between: &str, mut values: impl Iterator<Item = &'a [u8]>) {
+        let first = values.next();
+        self.text(first);
+        for value in values {
+            self.safe(between);
+            self.text(Some(value));
+        }
+    }
+}
+
+fn some(text: &str) -> Option<&[u8]> {
+    (!text.is_empty()).then_some(text.as_bytes())
+}
+
+pub(super) const fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::Http10 => "HTTP/1.0",
+        Version::Http11 => "HTTP/1.1",
+        Version::Http2 => "HTTP/2.0",
+    }
+}
+
+/// The name a client asked for, without its port, in lower case.
+pub(super) fn host(head: &RequestHead) -> Option<String> {
+    let host = core::str::from_utf8(head.header(Known::Host)?).ok()?;
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if is_port(port) => name,
+        _ => host,
+    };
+    (!name.is_empty()).then(|| name.to_ascii_lowercase())
+}
+
+/// The user of Basic credentials (RFC 7617); the password stays where it is.
+fn remote_user(head: &RequestHead) -> Option<Vec<u8>> {
+    let value = head.header(Known::Authorization)?;
+    let (scheme, token) = value.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    let mut user = base64::decode(Alphabet::Standard, token.trim_ascii())?;
+    let end = user.iter().position(|&byte| byte == b':')?;
+    user.truncate(end);
+    (!user.is_empty()).then_some(user)
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Seconds with milliseconds, as nginx prints times.
+pub(super) fn push_seconds(out: &mut Vec<u8>, time: Duration) {
+    let mut digits = itoa::Buffer::new();
+    out.extend_from_slice(digits.format(time.as_secs()).as_bytes());
+    out.push(b'.');
+    let millis = time.subsec_millis();
+    for place in [100, 10, 1] {
+        out.push(b'0' + (millis / place % 10) as u8);
+    }
+}
+
+pub(super) fn push_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            for (index, part) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                out.extend_from_slice(itoa::Buffer::new().format(part).as_bytes());
+            }
+        }
+        IpAddr::V6(address) => push(out, format_args!("{address}")),
     }
 }
 
@@ -194,38 +301,9 @@ impl fmt::Write for Appending<'_> {
     }
 }
 
-fn push(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+pub(super) fn push(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     // Appending to memory does not fail.
     Appending(out).write_fmt(text).unwrap_or(());
-}
-
-/// nginx's default escaping: quotes, backslashes and bytes outside printable ASCII as `\xHH`.
-fn push_text(out: &mut Vec<u8>, text: &[u8]) {
-    for &byte in text {
-        if byte == b'"' || byte == b'\\' || !(b' '..=b'~').contains(&byte) {
-            push(out, format_args!("\\x{byte:02X}"));
-        } else {
-            out.push(byte);
-        }
-    }
-}
-
-/// JSON string content (RFC 8259 §7). Bytes that are no UTF-8 become U+FFFD.
-fn push_json(out: &mut Vec<u8>, text: &[u8]) {
-    for part in text.utf8_chunks() {
-        for character in part.valid().chars() {
-            match character {
-                '"' => out.extend_from_slice(b"\\\""),
-                '\\' => out.extend_from_slice(b"\\\\"),
-                // DEL and C1 are legal in JSON but act on terminals.
-                c if c.is_control() => push(out, format_args!("\\u{:04x}", u32::from(c))),
-                c => push(out, format_args!("{c}")),
-            }
-        }
-        if !part.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 mod access_log;
+mod escape;
 mod format;
+mod json;
 mod process;
 
 pub use access_log::{AccessLog, open_access_log};
@@ -16,7 +18,7 @@ use std::time::Instant;
 use crate::base::clock::Now;
 use crate::base::ids::Ids;
 use crate::filter::{Client, RequestId};
-use crate::http::{Method, RequestHead, UpstreamTimes};
+use crate::http::{Method, RequestHead, Response};
 use crate::metrics::{Counter, Recorder};
 use crate::record::format::Line;
 use crate::route::Label;
@@ -51,17 +53,41 @@ impl Exchange {
     }
 }
 
+/// What a request's connection adds to its line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen<'a> {
+    /// Requests of the connection so far, this one too.
+    pub requests: u64,
+    /// TLS, where it is spoken.
+    pub tls: Option<SeenTls<'a>>,
+}
+
+/// The TLS of a connection, in nginx's words.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SeenTls<'a> {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub protocol: &'a str,
+    /// Cipher suite.
+    pub cipher: &'a str,
+    /// The name that the client asked for (SNI).
+    pub server_name: Option<&'a str>,
+    /// An earlier session went on.
+    pub is_resumed: bool,
+}
+
 /// How an exchange ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Ended {
+pub struct Ended<'a> {
     /// Status of the response, or 499 if the client left before there was one.
     pub status: u16,
     /// Bytes of the response's body that were written.
     pub body_bytes: u64,
     /// When.
     pub at: Instant,
-    /// How long a server behind took, where one was asked.
-    pub upstream: Option<UpstreamTimes>,
+    /// What was answered, or would have been.
+    pub response: &'a Response,
+    /// What the connection adds to the line.
+    pub seen: Seen<'a>,
 }
 
 impl Record {
@@ -88,30 +114,39 @@ impl Record {
         }
     }
 
-    /// The exchange is over. `head` is the one it was opened with; `handler` the text of its
+    /// The exchange is over. `head` is the one it was opened with; `route` the text of its
     /// label.
-    pub fn finish(&self, exchange: &Exchange, head: &RequestHead, handler: &str, ended: Ended) {
+    pub fn finish(&self, exchange: &Exchange, head: &RequestHead, route: &str, ended: Ended<'_>) {
         let elapsed = ended.at.saturating_duration_since(exchange.started.mono);
         self.recorder
             .request_finished(exchange.label.0, exchange.method, ended.status, elapsed);
         if let Some(access) = &self.access {
             let line = Line {
                 head,
-                client: exchange.client.address,
-                handler,
+                client: exchange.client,
+                response: ended.response,
+                seen: ended.seen,
+                route,
                 status: ended.status,
                 body_bytes: ended.body_bytes,
                 elapsed,
                 unix: exchange.started.unix + elapsed,
                 id: &exchange.id,
-                upstream: ended.upstream,
             };
             let dropped = access.borrow_mut().write(&line, ended.at);
             self.count_dropped(dropped);
         }
     }
 
-    /// Hands the buffered lines to the writer. Call it once a second and before the end.
+    /// Hands lines to the writer that have waited for long. Call it a few times a second.
+    pub fn sweep(&self, now: Instant) {
+        if let Some(access) = &self.access {
+            let dropped = access.borrow_mut().sweep(now);
+            self.count_dropped(dropped);
+        }
+    }
+
+    /// Hands the buffered lines to the writer. Call it before the end.
     pub fn flush(&self) {
         if let Some(access) = &self.access {
             let dropped = access.borrow_mut().flush();
@@ -138,13 +173,14 @@ mod tests {
 
     use super::*;
     use crate::base::writer::Lines;
-    use crate::config::LogFormat;
+    use crate::config::Config;
 
     #[test]
     fn one_call_counts_and_logs() {
         let recorder = Rc::new(Recorder::new(0, &["none".into(), "/x".into()], true));
         let (lines, written) = Lines::captured(4);
-        let access = AccessLog::new(lines, LogFormat::Combined);
+        let config = Config::default();
+        let access = AccessLog::new(lines, &config.log);
         let record = Record::new(Rc::clone(&recorder), Some(access), 1);
         let mut head = RequestHead::default();
         head.set_line(b"GET", b"/x?a=1", 0..2, 3..6);
@@ -155,7 +191,8 @@ mod tests {
             status: 200,
             body_bytes: 5,
             at: now.mono + Duration::from_millis(3),
-            upstream: None,
+            response: &Response::new(200),
+            seen: Seen::default(),
         };
         record.finish(&exchange, &head, "/x", ended);
         assert!(written().is_empty(), "lines are buffered");

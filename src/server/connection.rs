@@ -100,7 +100,8 @@ impl Connection {
         if close == Close::Linger && !self.has_fired(Limit::Send) {
             self.linger().await;
         }
-        if self.has_fired(Limit::Send) {
+        let resets = self.server.config.server.reset_timedout_connection;
+        if resets && self.has_fired(Limit::Send) {
             // The kernel would go on sending to a client that does not read.
             let _ = self.reader.socket().reset_on_close();
         }

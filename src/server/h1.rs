@@ -22,7 +22,7 @@ use crate::http::h1::{BodyKind, Event, Next};
 use crate::http::h2::{Begins, begins_with_preface};
 use crate::http::{Body, Response};
 use crate::metrics::Counter;
-use crate::record::Ended;
+use crate::record::{Ended, Seen};
 use crate::route::Label;
 use crate::server::answer::{self, Sending};
 use crate::server::connection::{Close, Connection};
@@ -228,6 +228,7 @@ impl Connection {
             let kind = exchange::respond(&server, asked, response, out, *now);
             sending = answer::send(&mut wire, &mut content, (response, kind), now).await;
         }
+        let seen = self.seen();
         server.record.finish(
             &exchange,
             head,
@@ -236,7 +237,8 @@ impl Connection {
                 status: sending.status,
                 body_bytes: sending.body_bytes,
                 at: now.mono,
-                upstream: response.upstream,
+                response,
+                seen,
             },
         );
         response.clear();
@@ -318,12 +320,21 @@ impl Connection {
             status,
             body_bytes: response.body.len().unwrap_or(0),
             at: now.mono,
-            upstream: None,
+            response: &response,
+            seen: self.seen(),
         };
         let label = server.label(Label::NONE);
         server.record.finish(&exchange, &lent.head, label, ended);
         self.flush(&mut lent.output).await?;
         Err(Close::Linger)
+    }
+
+    /// What this connection adds to a line of the access log.
+    fn seen(&self) -> Seen<'_> {
+        Seen {
+            requests: self.requests,
+            tls: None,
+        }
     }
 
     async fn flush(&mut self, output: &mut Vec<u8>) -> Result<(), Close> {

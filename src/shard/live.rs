@@ -23,9 +23,6 @@ use crate::server::{Deadlines, Drain, Parts, SWEEP_INTERVAL, Server, Time, accep
 use crate::shard::gateway::Running;
 use crate::shard::{Launch, Message, Report, Sockets};
 
-/// Sweeps between two times that buffered access log lines are handed on: one second.
-const SWEEPS_PER_FLUSH: u32 = 4;
-
 /// Encodings of pages, files and cached responses that a shard keeps.
 const ENCODED_BYTES_MAX: usize = 32 << 20;
 
@@ -135,7 +132,7 @@ fn build(
     let router = Router::new(&config.routes);
     let recorder = Rc::new(Recorder::new(launch.index, router.labels(), config.metrics));
     let access = launch.access.clone();
-    let access = access.map(|lines| AccessLog::new(lines, config.log.format));
+    let access = access.map(|lines| AccessLog::new(lines, &config.log));
     let buffers = Buffers::new();
     let running = Running::start(
         launch.ends.clone(),
@@ -209,13 +206,10 @@ fn snapshot(server: &Server) -> ShardSnapshot {
 
 /// Ends overdue waits and hands buffered log lines on, for ever.
 async fn sweep(server: Rc<Server>, connections: Rc<Deadlines>) {
-    let mut sweeps = 0_u32;
     loop {
         sleep(SWEEP_INTERVAL).await;
-        connections.sweep(crate::base::clock::mono());
-        sweeps = sweeps.wrapping_add(1);
-        if sweeps.is_multiple_of(SWEEPS_PER_FLUSH) {
-            server.record().flush();
-        }
+        let now = crate::base::clock::mono();
+        connections.sweep(now);
+        server.record().sweep(now);
     }
 }

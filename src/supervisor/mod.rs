@@ -4,17 +4,18 @@
 
 mod banner;
 mod bind;
+mod logs;
+mod pidfile;
 mod scrape;
 mod watch;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::base::clock::Now;
-use crate::base::log::Logger;
-use crate::base::writer::Writer;
 use crate::config::{self, Config, McpServer, McpTarget};
 use crate::handler::builtin::Scraper;
 use crate::handler::mcp::demo;
@@ -26,12 +27,10 @@ use crate::net::resolve::Resolver;
 use crate::net::runtime::{Driver, Runtime};
 use crate::net::sys::{TerminationSignals, raise_file_limit};
 use crate::net::tls::TlsConnector;
-use crate::record::open_access_log;
 use crate::shard::Ends;
+use crate::supervisor::logs::Logs;
+use crate::supervisor::pidfile::Pidfile;
 use crate::supervisor::watch::Watch;
-
-/// How long the last log lines may take to be written.
-const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the program could not start, or did not end well. The message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +38,22 @@ pub(crate) enum Failure {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] bind::BindError),
+    /// A log file cannot be opened.
+    #[error("cannot open the log {}: {error}", .path.display())]
+    Log {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The pidfile cannot be written, or somebody else's process holds it.
+    #[error("cannot write server.pidfile {}: {error}", .path.display())]
+    Pidfile {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
     /// A shard has no runtime, or lost its listener.
     #[error("shard {shard} cannot run: {reason}")]
     Shard {
@@ -88,12 +103,11 @@ fn start(config: Config) -> Result<(), Failure> {
     // Before the first thread, which would otherwise be interrupted instead.
     let signals = TerminationSignals::block().map_err(Failure::system("block signals"))?;
     let limit_before = raise_file_limit().ok().map(|(before, _)| before);
-    let stderr = std::io::stderr();
-    let (log, log_writer) =
-        Logger::start(config.log.level, stderr).map_err(Failure::system("start the log"))?;
-    let result = supervise(Arc::new(config), started, &signals, (&log, limit_before));
-    drop(log);
-    log_writer.finish(LOG_PATIENCE);
+    // Before anything else is touched: a folder that is missing stops a start, not a server.
+    let logs = Rc::new(Logs::open(&config.log)?);
+    let with = (Rc::clone(&logs), limit_before);
+    let result = supervise(Arc::new(config), started, &signals, with);
+    logs.finish();
     result
 }
 
@@ -101,13 +115,12 @@ fn supervise(
     config: Arc<Config>,
     started: Now,
     signals: &TerminationSignals,
-    (log, file_limit): (&Logger, Option<u64>),
+    (logs, file_limit): (Rc<Logs>, Option<u64>),
 ) -> Result<(), Failure> {
     let cores = Cores::allowed();
     let shards = config.server.shards.unwrap_or(cores.count).max(1);
     let listeners = bind::bind_all(&config, shards)?;
-    let access = open_access_log(&config.log).map_err(Failure::system("open the access log"))?;
-    let (access_writer, access): (Option<Writer>, _) = access.unzip();
+    let pidfile = pidfile(&config)?;
     let (scraper, scrapes) = Scraper::channel();
     let ends = ends(&config, shards, file_limit)?;
     let watch = Watch::new(watch::Setting {
@@ -119,8 +132,7 @@ fn supervise(
         ends,
         started,
         scraper,
-        access,
-        log: log.clone(),
+        logs,
     });
     // Waiting for shards, signals and scrapes needs no ring; epoll takes the least memory.
     let mut runtime = Runtime::build(Some(Driver::Epoll)).map_err(|refusal| Failure::System {
@@ -128,10 +140,20 @@ fn supervise(
         error: refusal.error,
     })?;
     let result = runtime.block_on(watch.run(signals, scrapes));
-    if let Some(writer) = access_writer {
-        writer.finish(LOG_PATIENCE);
-    }
+    drop(pidfile);
     result
+}
+
+fn pidfile(config: &Config) -> Result<Option<Pidfile>, Failure> {
+    let Some(path) = &config.server.pidfile else {
+        return Ok(None);
+    };
+    Pidfile::write(path)
+        .map(Some)
+        .map_err(|error| Failure::Pidfile {
+            path: path.clone(),
+            error,
+        })
 }
 
 /// What the gateways of the shards share by message, by shard.

@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 use crate::base::channel::{Receiver, Sender, bounded};
 use crate::base::clock::{self, Now};
-use crate::base::log::Logger;
-use crate::base::writer::Lines;
 use crate::config::Config;
 use crate::handler::builtin::{Scrape, Scraper};
 use crate::metrics::{Collector, RuntimeInfo};
@@ -19,11 +17,12 @@ use crate::net::affinity::Cores;
 use crate::net::listener::BoundListener;
 use crate::net::mailbox::{Address, Inbox, mailbox};
 use crate::net::runtime::Driver;
-use crate::net::signals::Signals;
+use crate::net::signals::{Signal, Signals};
 use crate::net::sys::TerminationSignals;
 use crate::net::timer::{Either, Elapsed, race, within};
 use crate::net::{sleep, spawn};
 use crate::shard::{self, Ends, Launch, Message, Report};
+use crate::supervisor::logs::Logs;
 use crate::supervisor::{Failure, banner, say, scrape};
 
 /// Messages that may wait for a shard: scrapes and one drain.
@@ -52,8 +51,7 @@ pub(super) struct Setting {
     pub(super) ends: Vec<Ends>,
     pub(super) started: Now,
     pub(super) scraper: Scraper,
-    pub(super) access: Option<Lines>,
-    pub(super) log: Logger,
+    pub(super) logs: Rc<Logs>,
 }
 
 /// The supervisor at work.
@@ -86,7 +84,7 @@ struct Shard {
 enum Woken {
     Report(Report),
     Restart(usize),
-    Signal(std::io::Result<i32>),
+    Signal(std::io::Result<Signal>),
 }
 
 impl Watch {
@@ -144,7 +142,8 @@ impl Watch {
             match self.next(&mut signals).await {
                 Woken::Report(report) => self.note(report),
                 Woken::Restart(index) => self.launch(index)?,
-                Woken::Signal(Ok(_)) => break,
+                Woken::Signal(Ok(Signal::End)) => break,
+                Woken::Signal(Ok(Signal::Reopen)) => self.setting.logs.reopen(),
                 Woken::Signal(Err(error)) => {
                     return Err(Failure::system("read signals")(error));
                 }
@@ -199,9 +198,9 @@ impl Watch {
             reports: self.reports.0.clone(),
             started: setting.started,
             scraper: setting.scraper.clone(),
-            access: setting.access.clone(),
+            access: setting.logs.access.clone(),
             ends,
-            log: setting.log.with_prefix(&format!("shard {index}")),
+            log: setting.logs.log.with_prefix(&format!("shard {index}")),
             seed: setting.started.unix.as_nanos() as u64 ^ (self.starts << 48),
         };
         thread::Builder::new()
@@ -248,7 +247,7 @@ impl Watch {
 
     /// A shard has something to say.
     fn note(&mut self, report: Report) {
-        let log = &self.setting.log;
+        let log = &self.setting.logs.log;
         match report {
             Report::Started { shard, .. } => {
                 log.info("supervisor", format_args!("shard {shard} runs again"));
@@ -298,7 +297,7 @@ impl Watch {
     /// Ends all shards; a second signal or a stuck shard ends the wait.
     async fn drain(mut self, signals: &mut Signals) -> Result<(), Failure> {
         let limit = self.setting.config.server.graceful_timeout;
-        let log = &self.setting.log;
+        let log = &self.setting.logs.log;
         log.info("supervisor", format_args!("draining, at most {limit:?}"));
         for shard in &mut self.shards {
             // The last handles: the kernel refuses connections when the shard closes its own.
@@ -326,6 +325,7 @@ impl Watch {
             match within(left, self.next(signals)).await {
                 Ok(Woken::Report(report)) => self.note_end(&report),
                 Ok(Woken::Restart(_)) => {}
+                Ok(Woken::Signal(Ok(Signal::Reopen))) => self.setting.logs.reopen(),
                 Ok(Woken::Signal(_)) => return Err(Failure::Interrupted),
                 Err(Elapsed) => break,
             }

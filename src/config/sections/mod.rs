@@ -23,7 +23,7 @@ use route::{RawRoute, Route, builtin_routes};
 use server::{RawServer, Server};
 
 use super::expand::{Env, home};
-use super::problem::Findings;
+use super::problem::{At, Findings, Problem};
 use super::read::{Hidden, Map, section};
 
 /// What a section may ask about the file it stands in.
@@ -39,6 +39,26 @@ impl Around<'_> {
     /// A path as the file means it.
     pub(super) fn path(&self, text: &str) -> PathBuf {
         self.folder.join(home(text, self.env))
+    }
+
+    /// A path of a file that is to be made; its folder has to be there.
+    pub(super) fn file_to_write(
+        &self,
+        text: &str,
+        (at, key): (&At, &str),
+        found: &mut Findings,
+    ) -> Option<PathBuf> {
+        let path = self.path(text);
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let message = if !folder.is_dir() {
+            format!("there is no folder {}", folder.display())
+        } else if path.is_dir() {
+            format!("{} is a folder", path.display())
+        } else {
+            return Some(path);
+        };
+        found.errors.push(Problem::new(at, key, message));
+        None
     }
 }
 
@@ -127,13 +147,13 @@ pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings)
         },
         headers: headers::resolve(raw.headers.unwrap_or_default(), found),
         routes: route::resolve(raw.route.unwrap_or_default(), default_routes, found),
-        log: log::resolve(raw.log.unwrap_or_default(), around),
+        log: log::resolve(raw.log.unwrap_or_default(), around, found),
         mcp: mcp::resolve(raw.mcp.unwrap_or_default(), found),
         metrics: raw
             .metrics
             .and_then(|metrics| metrics.enabled)
             .unwrap_or(true),
-        server: server::resolve(raw_server, found),
+        server: server::resolve(raw_server, around, found),
         development,
     }
 }

@@ -1,7 +1,9 @@
 //! `[server]`: threads, limits and timeouts.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Around;
 use super::http2::{self, Http2, RawHttp2};
 use crate::config::kinds::{Count, Period, Size, words};
 use crate::config::node::Node;
@@ -39,6 +41,11 @@ section! {
         header_buffers: RawHeaderBuffers,
         /// Limits of HTTP/2 connections.
         http2: RawHttp2,
+        /// Closes a connection whose client does not take its response in time with a reset, so
+        /// that the kernel keeps nothing of it.
+        reset_timedout_connection: bool,
+        /// File for the number of the process; locked while it runs, removed at its end.
+        pidfile: Placed<String>,
         /// Value of X-Server; empty switches X-Server and X-Process-Time off.
         server_header: Placed<String>,
         /// Whether /health, /version, /api/v1/…, /metrics, /docs and /mcp exist without a
@@ -133,6 +140,10 @@ pub struct Server {
     pub header_buffers: HeaderBuffers,
     /// `[server.http2]`
     pub http2: Http2,
+    /// Reset a connection whose client does not take its response in time.
+    pub reset_timedout_connection: bool,
+    /// File for the number of the process.
+    pub pidfile: Option<PathBuf>,
     /// Value of `X-Server`; empty switches it and `X-Process-Time` off.
     pub server_header: String,
 }
@@ -178,12 +189,14 @@ impl Default for Server {
                 size: 16 << 10,
             },
             http2: Http2::default(),
+            reset_timedout_connection: true,
+            pidfile: None,
             server_header: "MCP-Gateway".to_owned(),
         }
     }
 }
 
-pub(super) fn resolve(raw: RawServer, found: &mut Findings) -> Server {
+pub(super) fn resolve(raw: RawServer, around: &Around<'_>, found: &mut Findings) -> Server {
     let defaults = Server::default();
     let buffers = raw.header_buffers.unwrap_or_default();
     if let Some(header) = &raw.server_header
@@ -222,6 +235,13 @@ pub(super) fn resolve(raw: RawServer, found: &mut Findings) -> Server {
                 .map_or(defaults.header_buffers.size, |size| to_usize(size.0)),
         },
         http2: http2::resolve(&raw.http2.unwrap_or_default()),
+        reset_timedout_connection: raw
+            .reset_timedout_connection
+            .unwrap_or(defaults.reset_timedout_connection),
+        pidfile: raw.pidfile.and_then(|path| {
+            let place = (&path.at, "server.pidfile");
+            around.file_to_write(&path.value, place, found)
+        }),
         server_header: raw
             .server_header
             .map_or(defaults.server_header, |header| header.value),

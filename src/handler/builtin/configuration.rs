@@ -7,7 +7,7 @@ use super::json::{Json, object};
 
 use crate::config::redact::{self, HIDDEN};
 use crate::config::{
-    AccessLog, Builtin, Config, Driver, Handler, Isolate, Log, LogFormat, Mcp, McpServer,
+    Builtin, Config, Driver, Escape, Handler, Isolate, Log, LogFormat, LogTarget, Mcp, McpServer,
     McpTarget, McpTimeouts, Namespace, PathRule, Route, Server,
 };
 use crate::mcp::revision::Era;
@@ -54,22 +54,39 @@ fn server(server: &Server) -> Json {
             "count": server.header_buffers.count,
             "size": server.header_buffers.size,
         },
+        "reset_timedout_connection": server.reset_timedout_connection,
+        "pidfile": server.pidfile.as_ref().map(|path| path.display().to_string()),
         "server_header": server.server_header.as_str(),
     }
 }
 
 fn log(log: &Log) -> Json {
-    let access = match &log.access {
-        AccessLog::Off => "off".to_owned(),
-        AccessLog::Stdout => "-".to_owned(),
-        AccessLog::File(path) => path.display().to_string(),
+    let target = |target: &LogTarget, dash: &LogTarget| match target {
+        LogTarget::Off => "off".to_owned(),
+        target if target == dash => "-".to_owned(),
+        LogTarget::Stdout => "/dev/stdout".to_owned(),
+        LogTarget::Stderr => "/dev/stderr".to_owned(),
+        LogTarget::File(path) => path.display().to_string(),
     };
-    let format = match log.format {
-        LogFormat::Main => "main",
-        LogFormat::Combined => "combined",
-        LogFormat::Json => "json",
+    let (format, escape) = match &log.format {
+        LogFormat::Json => ("json", "json"),
+        LogFormat::Template(template) => {
+            let escape = match template.escape {
+                Escape::Default => "default",
+                Escape::Json => "json",
+            };
+            (&*template.text, escape)
+        }
     };
-    object! { "level": log.level.as_str(), "access": access, "format": format }
+    object! {
+        "level": log.level.as_str(),
+        "error": target(&log.error, &LogTarget::Stderr),
+        "access": target(&log.access, &LogTarget::Stdout),
+        "format": format,
+        "escape": escape,
+        "buffer": log.buffer,
+        "flush": time(log.flush),
+    }
 }
 
 fn route(route: &Route) -> Json {

@@ -4,7 +4,7 @@ use super::json::{Json, object};
 
 use super::Pages;
 use crate::base::version;
-use crate::config::{AccessLog, Builtin};
+use crate::config::{Builtin, LogTarget};
 use crate::http::{RequestHead, Response};
 use crate::mcp::revision::Revision;
 
@@ -41,7 +41,7 @@ impl Pages {
         let config = &self.setup.config;
         let optional = [
             (config.metrics, "metrics"),
-            (config.log.access != AccessLog::Off, "access-log"),
+            (config.log.access != LogTarget::Off, "access-log"),
             (config.mcp.demo, "demo-server"),
             (config.development, "development"),
         ];

@@ -87,6 +87,7 @@ impl Gateway {
                 let header = clock::mono().saturating_duration_since(started);
                 let is_over = !matches!(response.body, Body::Stream(_));
                 response.upstream = Some(UpstreamTimes {
+                    connect: None,
                     header,
                     response: is_over.then_some(header),
                 });

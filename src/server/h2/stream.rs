@@ -16,7 +16,7 @@ use crate::http::h1::Error;
 use crate::http::h2::{Opened, read_request};
 use crate::http::{Method, RequestHead, Response};
 use crate::metrics::Counter;
-use crate::record::Ended;
+use crate::record::{Ended, Seen};
 use crate::route::Label;
 use crate::server::Server;
 use crate::server::answer::CLIENT_LEFT;
@@ -106,22 +106,24 @@ impl Asked<'_> {
             mono: clock::mono(),
             ..self.now
         };
-        let mut ended = Ended {
-            status: CLIENT_LEFT,
-            body_bytes: 0,
-            at: now.mono,
-            upstream: response.upstream,
-        };
+        let (mut status, mut body_bytes, mut at) = (CLIENT_LEFT, 0, now.mono);
         if handled == Handled::Answered {
             exchange::complete(server, &exchange, head, response, now);
-            ended.status = response.status;
-            ended.body_bytes = self.send(&mut content, head.method, response, now).await;
-            ended.at = clock::mono();
+            status = response.status;
+            body_bytes = self.send(&mut content, head.method, response, now).await;
+            at = clock::mono();
         } else if content.is_broken {
-            ended.status = 400;
+            status = 400;
             server.recorder.count(Counter::MalformedRequests);
         }
         let label = server.label(exchange.label);
+        let ended = Ended {
+            status,
+            body_bytes,
+            at,
+            response,
+            seen: Seen::default(),
+        };
         server.record.finish(&exchange, head, label, ended);
     }
 
@@ -134,11 +136,13 @@ impl Asked<'_> {
         *response = Response::problem(error.status(), &error.to_string());
         exchange::complete(server, &exchange, head, response, now);
         let mut nothing = Content::none();
+        let body_bytes = self.send(&mut nothing, head.method, response, now).await;
         let ended = Ended {
             status: response.status,
-            body_bytes: self.send(&mut nothing, head.method, response, now).await,
+            body_bytes,
             at: clock::mono(),
-            upstream: None,
+            response,
+            seen: Seen::default(),
         };
         let label = server.label(Label::NONE);
         server.record.finish(&exchange, head, label, ended);
