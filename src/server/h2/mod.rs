@@ -61,7 +61,7 @@ pub(super) async fn serve(connection: &mut Connection, input: Input) -> Close {
         shared: Rc::default(),
         requests: 0,
         stage: Stage::Open,
-        armed: Armed::Nothing,
+        armed: Armed::Handshake,
     };
     poll_fn(|cx| driver.poll(cx)).await
 }
@@ -109,6 +109,8 @@ enum Stage {
 /// Which limit is armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Armed {
+    /// For the client's preface.
+    Handshake,
     Nothing,
     /// For the next request, or the rest of a frame.
     Idle {
@@ -272,7 +274,7 @@ impl Driver<'_> {
         self.armed = wanted;
         let at = |timeout| self.server.time.now().mono + timeout;
         match wanted {
-            Armed::Nothing => self.place.disarm(),
+            Armed::Handshake | Armed::Nothing => self.place.disarm(),
             Armed::Send { .. } => self.place.arm(Limit::Send, at(settings.send_timeout)),
             Armed::Idle { is_inside_frame } if is_inside_frame || self.requests == 0 => {
                 let until = at(settings.client_header_timeout);
