@@ -251,7 +251,7 @@ def test_a_reader_that_stops_costs_little_and_ends(ringway):
     for client in stuck:
         answers = [client.wait(stream) for stream in client.answers if stream]
         assert {answer.reset for answer in answers} == {CANCEL}
-        assert all(0 < len(answer.body) <= 65_535 for answer in answers)
+        assert 0 < sum(len(answer.body) for answer in answers) <= 65_535
     assert gateway.metric('ringway_timeouts_total{shard="0",limit="send"}') == 16
 
 

@@ -10,6 +10,7 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.exceptions
+import h2.settings
 import hpack
 from hyperframe import frame as frames
 
@@ -49,7 +50,7 @@ class Client:
         )
         self.conn = h2.connection.H2Connection(config)
         if settings:
-            self.conn.update_settings(settings)
+            self.conn.local_settings = h2.settings.Settings(True, settings)
         self.conn.initiate_connection()
         self.answers: dict[int, Answer] = {}
         self.goaway: frames.GoAwayFrame | None = None
