@@ -112,8 +112,9 @@ enum Armed {
     /// For the client's preface.
     Handshake,
     Nothing,
-    /// For the next request, or the rest of a frame.
+    /// For the next request, after so many, or the rest of a frame.
     Idle {
+        requests: u64,
         is_inside_frame: bool,
     },
     /// For room to write, since so many bytes were sent.
