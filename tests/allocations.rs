@@ -86,6 +86,7 @@ impl Shard {
             handlers: Handlers {
                 pages: Pages::new(setup, &router),
                 gateway: None,
+                files: None,
             },
             filter: ResponseFilter::new(&config),
             record: Record::new(recorder, None, 7),

@@ -62,8 +62,9 @@ fn summary(config: &Config, files: &[std::path::PathBuf]) -> String {
             PathRule::Exact(path) => format!("={path}"),
             PathRule::Prefix(path) => path.clone(),
         };
-        let handler = match route.handler {
+        let handler = match &route.handler {
             Handler::Mcp => "MCP".to_owned(),
+            Handler::Files(files) => files.root.display().to_string(),
             Handler::Builtin(page) => format!("{page:?}").to_ascii_lowercase(),
         };
         let _ = writeln!(text, "route     {path:<18} {handler}");

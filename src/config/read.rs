@@ -114,7 +114,6 @@ const PLANNED: &[&str] = &[
     "tls",
     "virtual",
     "proxy",
-    "files",
     "redirect",
     "hosts",
 ];

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod builtin;
+pub mod files;
 pub mod mcp;
 pub mod problem;
 
@@ -14,6 +15,7 @@ use crate::base::clock::Now;
 use crate::config;
 use crate::filter::Client;
 use crate::handler::builtin::Pages;
+use crate::handler::files::Files;
 use crate::handler::mcp::{Gateway, HttpRequest};
 use crate::handler::problem::Problem;
 use crate::http::{Body, Method, RequestHead, Response};
@@ -26,6 +28,8 @@ pub struct Handlers {
     pub pages: Pages,
     /// The MCP gateway; without one its routes answer 503.
     pub gateway: Option<Rc<Gateway>>,
+    /// Files; `None` where no route has any.
+    pub files: Option<Files>,
 }
 
 /// A request as handlers see it.
@@ -46,8 +50,14 @@ pub struct Incoming<'a> {
 impl Handlers {
     /// Makes the response to a request that a route took. `response` is empty at first.
     pub async fn handle(&self, request: Incoming<'_>, response: &mut Response) {
-        match request.found.endpoint.handler {
-            config::Handler::Builtin(page) => self.pages.serve(page, request, response).await,
+        match &request.found.endpoint.handler {
+            config::Handler::Builtin(page) => self.pages.serve(*page, request, response).await,
+            config::Handler::Files(settings) => match &self.files {
+                Some(files) if files.serve_kept(settings, &request, response) => {}
+                // Boxed like the gateway below.
+                Some(files) => Box::pin(files.look_up(settings, request, response)).await,
+                None => *response = Problem::Unavailable.response(),
+            },
             config::Handler::Mcp => match &self.gateway {
                 Some(gateway) => {
                     let request = HttpRequest {

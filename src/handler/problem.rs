@@ -11,6 +11,18 @@ pub enum Problem {
     /// No route takes the path, or the page knows nothing below its own path.
     #[error("nothing answers this path; /openapi.json lists what does")]
     NotFound,
+    /// No file lies at the path, or none that may be served.
+    #[error("there is no such file")]
+    NoSuchFile,
+    /// The program may not read the file, or it is a directory without an index.
+    #[error("this may not be read")]
+    FileForbidden,
+    /// If-Match or If-Unmodified-Since does not hold.
+    #[error("what is there is not what the request's condition says")]
+    PreconditionFailed,
+    /// The Range lies behind the end.
+    #[error("the range lies outside of what is there")]
+    RangeNotSatisfiable,
     /// The page does not know the method; `allow` is what it knows.
     #[error("this method is not for this path; those that are: {allow}")]
     MethodNotAllowed {
@@ -48,8 +60,10 @@ impl Problem {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::Forbidden => 403,
-            Self::NotFound => 404,
+            Self::Forbidden | Self::FileForbidden => 403,
+            Self::NotFound | Self::NoSuchFile => 404,
+            Self::PreconditionFailed => 412,
+            Self::RangeNotSatisfiable => 416,
             Self::MethodNotAllowed { .. } => 405,
             Self::MethodNotImplemented => 501,
             Self::TooLarge => 413,

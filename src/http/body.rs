@@ -1,5 +1,6 @@
 //! Message bodies as handlers see them, whatever the HTTP version.
 
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -20,8 +21,48 @@ pub enum Body {
     /// Content that is kept and served many times, with its encodings. The compression filter
     /// puts one of them in its place; whoever writes it as it is sends the identity.
     Stored(Rc<Stored>),
+    /// Content made of spans of open files, and bytes between them. Its length is promised: a
+    /// driver that finds a file shorter breaks the connection or stream off.
+    Pieces(Vec<Piece>),
     /// Content that is still being made. Dropping the receiver cancels whoever makes it.
     Stream(Receiver<Result<Frame, BodyError>>),
+}
+
+/// A part of a body made of files.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// Bytes at hand.
+    Bytes(Bytes),
+    /// Bytes of a file.
+    File(FileSpan),
+}
+
+/// A span of an open file.
+#[derive(Clone, Debug)]
+pub struct FileSpan {
+    /// The file, open for reading.
+    pub file: Rc<OwnedFd>,
+    /// Where the span begins.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+impl Piece {
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(span) => span.len,
+        }
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// One piece of a streamed body.
@@ -59,6 +100,7 @@ impl Body {
             Self::Static(bytes) => Some(bytes.len() as u64),
             Self::Full(bytes) => Some(bytes.len() as u64),
             Self::Stored(stored) => Some(stored.identity().len() as u64),
+            Self::Pieces(pieces) => Some(pieces.iter().map(Piece::len).sum()),
             Self::Stream(_) => None,
         }
     }

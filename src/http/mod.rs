@@ -21,7 +21,7 @@ mod status;
 mod stored;
 pub mod uri;
 
-pub use body::{Body, BodyError, Frame};
+pub use body::{Body, BodyError, FileSpan, Frame, Piece};
 pub use coding::Coding;
 pub use headers::{HeaderList, InvalidField, is_field_value, is_token};
 pub use known::Known;

@@ -139,6 +139,12 @@ const HTTP2_ENDED: Family = counter(
     "HTTP/2 connections ended because of what the client sent, by what it was too much of.",
 );
 
+const FILE_CACHE: Family = counter(
+    "ringway_file_cache_lookups",
+    "Requests for files, by what the shard's cache had: a file it was sure of, one that had not \
+     changed, or none.",
+);
+
 /// Counters of one shard. They only grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the help text says what each counts")]
@@ -178,11 +184,15 @@ pub enum Counter {
     TlsResumed,
     TlsFailed,
     TlsPlainHttp,
+    FileCacheHits,
+    FileCacheRevalidated,
+    FileCacheMisses,
+    FileCacheEvictions,
 }
 
 impl Counter {
     /// All of them in the order of exposition; those of one family stand together.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 39] = [
         Self::Accepts,
         Self::AcceptErrors,
         Self::ConnectionsRefused,
@@ -218,6 +228,10 @@ impl Counter {
         Self::TlsResumed,
         Self::TlsFailed,
         Self::TlsPlainHttp,
+        Self::FileCacheHits,
+        Self::FileCacheRevalidated,
+        Self::FileCacheMisses,
+        Self::FileCacheEvictions,
     ];
 
     /// The family.
@@ -257,6 +271,11 @@ impl Counter {
             | Self::TimeoutSend
             | Self::TimeoutKeepAlive
             | Self::TimeoutHandshake => TIMEOUTS,
+            Self::FileCacheHits | Self::FileCacheRevalidated | Self::FileCacheMisses => FILE_CACHE,
+            Self::FileCacheEvictions => counter(
+                "ringway_file_cache_evictions",
+                "Files that went from a shard's cache to make room.",
+            ),
             Self::RefusedStreams
             | Self::RefusedCalls
             | Self::RefusedQuestions
@@ -313,6 +332,9 @@ impl Counter {
             Self::Http2Heads => ("reason", "heads"),
             Self::Http2StreamsAfterGoaway => ("reason", "streams_after_goaway"),
             Self::Http2ProtocolErrors => ("reason", "protocol_error"),
+            Self::FileCacheHits => ("result", "hit"),
+            Self::FileCacheRevalidated => ("result", "revalidated"),
+            Self::FileCacheMisses => ("result", "miss"),
             _ => return None,
         })
     }
@@ -325,11 +347,19 @@ pub enum Gauge {
     Connections,
     OpenStreams,
     McpCallsUnderWay,
+    FileCacheBytes,
+    FileCacheEntries,
 }
 
 impl Gauge {
     /// All of them in the order of exposition.
-    pub const ALL: [Self; 3] = [Self::Connections, Self::OpenStreams, Self::McpCallsUnderWay];
+    pub const ALL: [Self; 5] = [
+        Self::Connections,
+        Self::OpenStreams,
+        Self::McpCallsUnderWay,
+        Self::FileCacheBytes,
+        Self::FileCacheEntries,
+    ];
 
     /// The family.
     #[must_use]
@@ -340,6 +370,14 @@ impl Gauge {
             Self::McpCallsUnderWay => gauge(
                 "ringway_mcp_calls_under_way",
                 "Requests to MCP servers that wait for their response.",
+            ),
+            Self::FileCacheBytes => gauge(
+                "ringway_file_cache_bytes",
+                "Content of files that is kept in memory.",
+            ),
+            Self::FileCacheEntries => gauge(
+                "ringway_file_cache_entries",
+                "Files that are remembered, by their content or an open descriptor.",
             ),
         }
     }

@@ -4,6 +4,7 @@
 //! `fd.rs`). A write that is dropped half-way has sent a part that the caller cannot know, so
 //! then only closing is left.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -124,19 +125,22 @@ impl Stream {
 #[derive(Debug)]
 pub struct Plain {
     fd: AsyncFd,
+    /// O_NONBLOCK was set for [`try_send_file`](Self::try_send_file).
+    is_nonblocking: Cell<bool>,
 }
 
 impl Plain {
     /// Registers a connected stream socket.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
-        Ok(Self {
-            fd: AsyncFd::socket(socket)?,
-        })
+        Ok(Self::registered(AsyncFd::socket(socket)?))
     }
 
     /// Takes over a registered connected socket.
     pub(super) fn registered(fd: AsyncFd) -> Self {
-        Self { fd }
+        Self {
+            fd,
+            is_nonblocking: Cell::new(false),
+        }
     }
 
     /// See [`Stream::read`].
@@ -174,6 +178,26 @@ impl Plain {
     /// Writes what fits of several parts without their first `skipped` bytes, and never waits.
     pub fn try_write_parts(&self, parts: &[&[u8]], skipped: usize) -> io::Result<usize> {
         send_parts(self.fd.as_fd(), parts, skipped)
+    }
+
+    /// Sends what fits of a file's bytes from `offset` on, at most `max`, without copying them
+    /// (sendfile), and never waits for the socket; for the disk it does, see
+    /// [`is_cached`](crate::net::reading::is_cached). `Ok(0)` is the file's end.
+    pub fn try_send_file(
+        &self,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        max: usize,
+    ) -> io::Result<usize> {
+        if !self.is_nonblocking.get() {
+            // The one call here that has no flag for it. What goes through the ring then may
+            // say that it would wait; all senders know that from plain calls.
+            sys::set_nonblocking(self.fd.as_fd(), true)?;
+            self.is_nonblocking.set(true);
+        }
+        let mut offset = offset;
+        let sent = rustix::fs::sendfile(self.fd.as_fd(), file, Some(&mut offset), max)?;
+        Ok(sent)
     }
 
     /// See [`Stream::write_all`].

@@ -85,6 +85,51 @@ pub(super) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(put).map_err(|_| io::Error::last_os_error())
 }
 
+/// Reads up to `max` bytes at `offset` into the spare capacity of `buffer` if the kernel has them
+/// in memory (RWF_NOWAIT); the length grows by what came. `WouldBlock` if it has not, and
+/// `Unsupported` on filesystems that cannot tell.
+pub(super) fn read_cached(
+    fd: BorrowedFd<'_>,
+    buffer: &mut Vec<u8>,
+    (offset, max): (u64, usize),
+) -> io::Result<usize> {
+    let spare = buffer.spare_capacity_mut();
+    let part = libc::iovec {
+        iov_base: spare.as_mut_ptr().cast(),
+        iov_len: spare.len().min(max),
+    };
+    let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+    // SAFETY: the one part describes memory that `buffer` owns and that outlives the call.
+    let got =
+        unsafe { libc::preadv2(fd.as_raw_fd(), &raw const part, 1, offset, libc::RWF_NOWAIT) };
+    let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: the kernel initialised `got` bytes of the spare capacity.
+    unsafe { buffer.set_len(buffer.len() + got) };
+    Ok(got)
+}
+
+/// How many pages of a span of a file the kernel has in memory (cachestat, Linux 6.5).
+pub(super) fn cached_pages(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<u64> {
+    /// The same number on every architecture.
+    const CACHESTAT: libc::c_long = 451;
+    let range = [offset, len];
+    // Cached, dirty, being written, evicted, recently evicted.
+    let mut counts = [0_u64; 5];
+    // SAFETY: both pointers are to locals of the structures' sizes that outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            CACHESTAT,
+            fd.as_raw_fd(),
+            range.as_ptr(),
+            counts.as_mut_ptr(),
+            0_u32,
+        )
+    };
+    check(result as libc::c_int)?;
+    let [cached, ..] = counts;
+    Ok(cached)
+}
+
 /// How many sent bytes the peer's TCP has not acknowledged; those were never handed to the
 /// program behind it. Known also after the connection was reset.
 pub(super) fn unacknowledged(fd: BorrowedFd<'_>) -> io::Result<usize> {

@@ -12,7 +12,7 @@ use super::{Plain, Stream, across, give_way, mailbox, sleep, spawn, timer};
 use crate::base::clock;
 
 /// Runs the test once on each driver that this kernel has, each time on a thread of its own.
-fn on_every_driver<F>(test: impl Fn() -> F + Send + Sync + Copy + 'static)
+pub(super) fn on_every_driver<F>(test: impl Fn() -> F + Send + Sync + Copy + 'static)
 where
     F: Future<Output = ()>,
 {
@@ -153,33 +153,6 @@ fn shutting_the_reading_side_down_ends_a_wait_and_still_lets_us_answer() {
         let reader = std::thread::spawn(move || theirs.read_to_string(&mut answer).map(|_| answer));
         sleep(Duration::from_millis(10)).await;
         assert_eq!(reader.join().unwrap().unwrap(), "408");
-    });
-}
-
-#[test]
-fn a_wait_that_moves_to_another_task_wakes_that_one() {
-    on_every_driver(|| async {
-        for moved in 0..2 {
-            let mut waiting = Box::pin(async move {
-                match moved {
-                    0 => sleep(Duration::from_millis(5)).await,
-                    _ => {
-                        sleep(Duration::from_millis(2)).await;
-                        give_way().await;
-                    }
-                }
-            });
-            // Polled once here, with the waker of a task that does not look at it again.
-            let first =
-                core::future::poll_fn(|cx| core::task::Poll::Ready(waiting.as_mut().poll(cx)));
-            assert!(first.await.is_pending());
-            let (sender, mut over) = crate::base::channel::bounded(1);
-            spawn(async move {
-                waiting.await;
-                let _ = sender.try_send(());
-            });
-            over.recv().await.unwrap();
-        }
     });
 }
 

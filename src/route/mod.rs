@@ -64,13 +64,14 @@ struct Prefix {
 }
 
 impl Prefix {
-    /// The gateway owns its path and whole segments below it: `/mcp` is not `/mcpx`. Other
-    /// prefixes match as text, as nginx's `location` does.
+    /// The gateway and files own their path and whole segments below it: `/mcp` is not `/mcpx`,
+    /// and what follows the path is a name of its own. Other prefixes match as text, as nginx's
+    /// `location` does.
     fn takes(&self, path: &str) -> bool {
         let Some(rest) = path.strip_prefix(&*self.path) else {
             return false;
         };
-        self.endpoint.handler != Handler::Mcp
+        !matches!(self.endpoint.handler, Handler::Mcp | Handler::Files(_))
             || rest.is_empty()
             || rest.starts_with('/')
             || self.path.ends_with('/')

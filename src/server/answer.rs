@@ -14,11 +14,11 @@ use crate::http::h1::chunked::{CHUNK_TAIL, encode_chunk, encode_chunk_head, enco
 use crate::http::{Body, BodyError, Frame, Response};
 use crate::metrics::Counter;
 use crate::net::Transport;
-use crate::record::{Ended, Seen};
 use crate::server::Server;
 use crate::server::connection::Close;
 use crate::server::content::{Content, Wire};
 use crate::server::deadlines::{Limit, Place};
+use crate::server::pieces;
 use crate::server::reader::Reader;
 
 /// Content up to so many bytes is copied behind its head; beyond it a second part of the write
@@ -39,22 +39,6 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// What is kept of it.
-    pub(super) const fn ended<'a>(
-        &self,
-        response: &'a Response,
-        seen: Seen<'a>,
-        now: Now,
-    ) -> Ended<'a> {
-        Ended {
-            status: self.status,
-            body_bytes: self.body_bytes,
-            at: now.mono,
-            response,
-            seen,
-        }
-    }
-
     /// There is nobody to send to.
     pub(super) const fn unwanted() -> Self {
         Self {
@@ -80,6 +64,11 @@ pub(super) async fn send(
         (_, Body::Stored(stored)) => {
             let bytes = stored.identity();
             (bytes.len() as u64, whole(wire, bytes, now).await)
+        }
+        (_, Body::Pieces(pieces)) => {
+            let sent = Box::pin(pieces::send(wire, pieces)).await;
+            *now = wire.server.time.now();
+            sent
         }
         (kind, Body::Stream(frames)) => {
             // Boxed, like all that is not a small response: see `connection`.
@@ -246,7 +235,7 @@ pub(super) async fn flush(
 }
 
 /// Sends parts to a client that may not take them at once. The time limit is for each step.
-async fn send_parts(
+pub(super) async fn send_parts(
     server: &Server,
     place: &Place,
     socket: &Transport,

@@ -16,6 +16,7 @@ mod h1;
 mod h2;
 mod lent;
 mod opening;
+mod pieces;
 mod reader;
 mod time;
 
@@ -35,6 +36,7 @@ use crate::handler::Handlers;
 use crate::http::h1::Limits;
 use crate::metrics::Recorder;
 use crate::net::buffers::Buffers;
+use crate::net::disk::Disk;
 use crate::record::Record;
 use crate::route::{Label, Router};
 use crate::server::lent::Lender;
@@ -50,6 +52,7 @@ pub struct Server {
     record: Record,
     recorder: Rc<Recorder>,
     buffers: Buffers,
+    disk: Option<Disk>,
     lender: Lender,
     h2: h2::Kept,
     time: Rc<Time>,
@@ -71,6 +74,8 @@ pub struct Parts {
     pub record: Record,
     /// The shard's buffers.
     pub buffers: Buffers,
+    /// The way to the threads that wait for disks; `None` where no route has files.
+    pub disk: Option<Disk>,
     /// The shard's clock.
     pub time: Rc<Time>,
     /// The shard's table of time limits.
@@ -97,6 +102,7 @@ impl Server {
             handlers: parts.handlers,
             record: parts.record,
             buffers: parts.buffers,
+            disk: parts.disk,
             time: parts.time,
             deadlines: parts.deadlines,
             drain: parts.drain,

@@ -14,6 +14,7 @@ use crate::mcp::demo::Demo;
 use crate::metrics::Recorder;
 use crate::net::across::Receiver;
 use crate::net::buffers::Buffers;
+use crate::net::disk::Disk;
 use crate::net::process::Spawner;
 use crate::net::resolve::Resolver;
 use crate::net::timer::race;
@@ -44,6 +45,8 @@ pub struct Ends {
     pub resolver: Resolver,
     /// Makes TLS connections.
     pub tls: TlsConnector,
+    /// Waits for disks; `None` where no route has files.
+    pub disk: Option<Disk>,
 }
 
 /// A gateway at work, and what ends with it.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::base::channel::{Sender, bounded};
 use crate::handler::Handlers;
 use crate::handler::builtin::{Catalogue, Pages, Setup};
+use crate::handler::files::{self, Files};
 use crate::http::Shelf;
 use crate::metrics::{Counter, Recorder, RuntimeInfo, ShardSnapshot};
 use crate::net::buffers::Buffers;
@@ -140,6 +141,15 @@ fn build(
         &recorder,
         (&buffers, &launch.log),
     );
+    let shelf = Shelf::new(ENCODED_BYTES_MAX);
+    let disk = launch.ends.disk.clone();
+    let files = disk.as_ref().map(|disk| files::Shared {
+        disk: disk.clone(),
+        shelf: shelf.clone(),
+        buffers: buffers.clone(),
+        recorder: Rc::clone(&recorder),
+        log: launch.log.clone(),
+    });
     let setup = Setup {
         config: Arc::clone(config),
         started: launch.started,
@@ -149,17 +159,19 @@ fn build(
         draining: drain.flag(),
         catalogue: Rc::clone(&running.gateway) as Rc<dyn Catalogue>,
         scraper: launch.scraper.clone(),
-        shelf: Shelf::new(ENCODED_BYTES_MAX),
+        shelf,
     };
     let server = Server::new(Parts {
         config: Arc::clone(config),
         handlers: Handlers {
             pages: Pages::new(setup, &router),
             gateway: Some(Rc::clone(&running.gateway)),
+            files: files.map(|shared| Files::new(config, shared)),
         },
         router,
         record: Record::new(recorder, access, launch.seed),
         buffers,
+        disk,
         time: Rc::new(Time::new()),
         deadlines: Rc::clone(&sockets.connections),
         drain: Rc::clone(drain),

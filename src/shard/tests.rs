@@ -58,6 +58,7 @@ impl Shard {
                 spawner: Spawner::start(None).unwrap(),
                 resolver: Resolver::start().unwrap(),
                 tls: TlsConnector::trusting_nobody().unwrap(),
+                disk: None,
             },
             seed: 1,
         };

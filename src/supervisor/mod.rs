@@ -22,6 +22,7 @@ use crate::handler::mcp::demo;
 use crate::handler::mcp::peers::Peers;
 use crate::handler::mcp::upstream::Wires;
 use crate::net::affinity::Cores;
+use crate::net::disk::Disk;
 use crate::net::process::Spawner;
 use crate::net::resolve::Resolver;
 use crate::net::runtime::{Driver, Runtime};
@@ -165,6 +166,11 @@ fn ends(config: &Config, shards: usize, file_limit: Option<u64>) -> Result<Vec<E
     let spawner =
         Spawner::start(file_limit).map_err(Failure::system("start the children's thread"))?;
     let resolver = Resolver::start().map_err(Failure::system("start the resolver"))?;
+    let has_files = |route: &config::Route| matches!(route.handler, config::Handler::Files(_));
+    let disk = match config.routes.iter().any(has_files) {
+        true => Some(Disk::start().map_err(Failure::system("start the disks' threads"))?),
+        false => None,
+    };
     let is_https = |server: &McpServer| match &server.target {
         McpTarget::Http { url, .. } => url.starts_with("https"),
         McpTarget::Stdio { .. } => false,
@@ -190,6 +196,7 @@ fn ends(config: &Config, shards: usize, file_limit: Option<u64>) -> Result<Vec<E
             spawner: spawner.for_owner(index),
             resolver: resolver.clone(),
             tls: tls.clone(),
+            disk: disk.clone(),
         })
         .collect())
 }

@@ -3,6 +3,7 @@
 //! holds in the end, the defaults, and `resolve`, which makes one of the other and checks it.
 
 pub(super) mod access;
+pub(super) mod files;
 pub(super) mod headers;
 pub(super) mod http2;
 pub(super) mod listener;
@@ -146,7 +147,7 @@ pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings)
             None => defaults.listeners,
         },
         headers: headers::resolve(raw.headers.unwrap_or_default(), found),
-        routes: route::resolve(raw.route.unwrap_or_default(), default_routes, found),
+        routes: route::resolve(raw.route.unwrap_or_default(), default_routes, around, found),
         log: log::resolve(raw.log.unwrap_or_default(), around, found),
         mcp: mcp::resolve(raw.mcp.unwrap_or_default(), found),
         metrics: raw

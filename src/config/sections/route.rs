@@ -1,10 +1,14 @@
 //! `[[route]]`: who answers which paths.
 
+use std::sync::Arc;
+
+use super::Around;
 use super::access::RawNetwork;
+use super::files::{self, Files, RawFileCache, SymlinksWord};
 use super::route_settings::{self, RouteSettings};
 use crate::config::kinds::{Size, words};
 use crate::config::problem::{Findings, Problem};
-use crate::config::read::{Placed, section};
+use crate::config::read::{Map, Placed, section};
 use crate::config::units::GIB;
 
 section! {
@@ -16,8 +20,6 @@ section! {
         builtin: BuiltinWord,
         /// The MCP gateway, at this path and below.
         mcp: bool,
-        /// Whether its requests have lines in the access log.
-        access_log: bool,
         /// Largest request body; by default server.max_body_size.
         max_body_size: Size<0, { 64 * GIB }>,
         /// Networks that may ask; everyone else is refused. Of several networks around an
@@ -25,6 +27,34 @@ section! {
         allow: Vec<RawNetwork>,
         /// Networks that may not ask.
         deny: Vec<RawNetwork>,
+        /// A directory: what follows the route's path is looked up in it. With "=/x", a file too.
+        files: Placed<String>,
+        /// A directory in which the whole path is looked up.
+        root: Placed<String>,
+        /// Files that answer for a directory, the first that is there.
+        index: Placed<Vec<String>>,
+        /// When copies grow stale: "1y", "12h", "-1h", "epoch", "max" or "off".
+        expires: Placed<String>,
+        /// Cache-Control of the files, beside the max-age that `expires` makes.
+        cache_control: Placed<String>,
+        /// Send the siblings x.br, x.zst and x.gz of a file x to clients that take them.
+        precompressed: bool,
+        /// List directories that have no index.
+        autoindex: bool,
+        /// Serve names that begin with a dot; .well-known always is.
+        hidden: bool,
+        /// Symbolic links that are followed: those that stay "inside", "off" or "any".
+        symlinks: SymlinksWord,
+        /// Media type of files whose extension is not known.
+        default_type: Placed<String>,
+        /// charset of text types, or "off".
+        charset: Placed<String>,
+        /// Media types by extension, before the built-in ones.
+        types: Map<String>,
+        /// The file to send where there is none: "/index.html" for an app of one page.
+        fallback: Placed<String>,
+        /// What each shard keeps of the files it has served.
+        file_cache: RawFileCache,
     }
 }
 
@@ -84,6 +114,8 @@ pub enum Handler {
     Builtin(Builtin),
     /// `mcp = true`: the gateway, at this path and below.
     Mcp,
+    /// `files` or `root`: files below a directory.
+    Files(Arc<Files>),
 }
 
 /// The built-in pages.
@@ -111,42 +143,49 @@ pub enum Builtin {
     Echo,
 }
 
-pub(super) fn resolve(raw: Vec<RawRoute>, with_builtin: bool, found: &mut Findings) -> Vec<Route> {
+pub(super) fn resolve(
+    raw: Vec<RawRoute>,
+    with_builtin: bool,
+    around: &Around<'_>,
+    found: &mut Findings,
+) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
+    let mut sites = 0;
     for mut route in raw {
         let settings = route_settings::resolve(&mut route);
-        let Some(path) = route.path else {
+        let Some(path) = route.path.take() else {
             continue;
         };
-        let handler = match (route.builtin, route.mcp) {
-            (Some(page), None | Some(false)) => Handler::Builtin(page.0),
-            (None, Some(true)) => Handler::Mcp,
-            (Some(_), Some(true)) => {
-                let problem = Problem::new(&path.at, "route", "two handlers for one path");
-                found.errors.push(problem.hint("keep `builtin` or `mcp`"));
-                continue;
-            }
-            (None, None | Some(false)) => {
-                let problem = Problem::new(&path.at, "route", "nobody answers this path");
-                let hint = "add `mcp = true` or `builtin = \"…\"`";
-                found.errors.push(problem.hint(hint));
-                continue;
-            }
+        let rule = path_rule(&path, found);
+        let Some(choice) = choice(&route, &path, found) else {
+            continue;
         };
-        match path_rule(&path, found) {
-            Some(path_rule) if routes.iter().any(|known| known.path == path_rule) => {
-                let message = format!("{} stands twice", path.value);
-                found
-                    .errors
-                    .push(Problem::new(&path.at, "route.path", message));
-            }
-            Some(path) => routes.push(Route {
-                path,
-                handler,
-                settings,
-            }),
-            None => {}
+        let Some(rule) = rule else {
+            continue;
+        };
+        if routes.iter().any(|known| known.path == rule) {
+            let message = format!("{} stands twice", path.value);
+            let problem = Problem::new(&path.at, "route.path", message);
+            found.errors.push(problem);
+            continue;
         }
+        let handler = match choice {
+            Choice::Builtin(page) => Handler::Builtin(page),
+            Choice::Mcp => Handler::Mcp,
+            Choice::Files => match files::resolve(&mut route, &rule, sites, around, found) {
+                Some(files) => Handler::Files(files),
+                None => continue,
+            },
+        };
+        match &handler {
+            Handler::Files(_) => sites += 1,
+            _ => files::refuse_strays(&route, &path.at, found),
+        }
+        routes.push(Route {
+            path: rule,
+            handler,
+            settings,
+        });
     }
     if with_builtin {
         let builtin = builtin_routes();
@@ -159,6 +198,47 @@ pub(super) fn resolve(raw: Vec<RawRoute>, with_builtin: bool, found: &mut Findin
         routes.append(&mut builtin);
     }
     routes
+}
+
+/// The one key that says who answers.
+enum Choice {
+    Builtin(Builtin),
+    Mcp,
+    Files,
+}
+
+fn choice(route: &RawRoute, path: &Placed<String>, found: &mut Findings) -> Option<Choice> {
+    let mut choices = Vec::new();
+    if let Some(page) = &route.builtin {
+        choices.push(("builtin", Choice::Builtin(page.0)));
+    }
+    if route.mcp == Some(true) {
+        choices.push(("mcp", Choice::Mcp));
+    }
+    if route.files.is_some() {
+        choices.push(("files", Choice::Files));
+    }
+    if route.root.is_some() {
+        choices.push(("root", Choice::Files));
+    }
+    let names: Vec<String> = choices
+        .iter()
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    let (message, hint) = match choices.len() {
+        1 => return choices.pop().map(|(_, choice)| choice),
+        0 => (
+            "nobody answers this path",
+            "add `mcp = true`, `builtin = \"…\"` or `files = \"…\"`".to_owned(),
+        ),
+        _ => (
+            "two handlers for one path",
+            format!("keep one of {}", names.join(", ")),
+        ),
+    };
+    let problem = Problem::new(&path.at, "route", message);
+    found.errors.push(problem.hint(hint));
+    None
 }
 
 /// The path of a rule, whichever kind it is: a route replaces a built-in one with its path.

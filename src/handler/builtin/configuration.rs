@@ -7,8 +7,8 @@ use super::json::{Json, object};
 
 use crate::config::redact::{self, HIDDEN};
 use crate::config::{
-    Builtin, Config, Driver, Escape, Handler, Isolate, Log, LogFormat, LogTarget, Mcp, McpServer,
-    McpTarget, McpTimeouts, Namespace, PathRule, Route, Server,
+    Builtin, Config, Driver, Escape, Expires, Files, Handler, Isolate, Log, LogFormat, LogTarget,
+    Mcp, McpServer, McpTarget, McpTimeouts, Namespace, PathRule, Route, Server, Symlinks,
 };
 use crate::mcp::revision::Era;
 
@@ -78,18 +78,12 @@ fn log(log: &Log) -> Json {
             (&*template.text, escape)
         }
     };
-    let statuses: Vec<String> = log
-        .statuses
-        .iter()
-        .map(|range| format!("{}-{}", range.start(), range.end()))
-        .collect();
     object! {
         "level": log.level.as_str(),
         "error": target(&log.error, &LogTarget::Stderr),
         "access": target(&log.access, &LogTarget::Stdout),
         "format": format,
         "escape": escape,
-        "access_status": statuses,
         "buffer": log.buffer,
         "flush": time(log.flush),
     }
@@ -100,9 +94,50 @@ fn route(route: &Route) -> Json {
         PathRule::Exact(path) => format!("={path}"),
         PathRule::Prefix(path) => path.clone(),
     };
-    match route.handler {
-        Handler::Builtin(page) => object! { "path": path, "builtin": builtin(page) },
+    match &route.handler {
+        Handler::Builtin(page) => object! { "path": path, "builtin": builtin(*page) },
+        Handler::Files(files) => site(&path, files),
         Handler::Mcp => object! { "path": path, "mcp": true },
+    }
+}
+
+fn site(path: &str, files: &Files) -> Json {
+    let root = files.root.display().to_string();
+    let settings = object! {
+        "index": files.index.as_slice(),
+        "expires": expires(files.expires),
+        "cache_control": files.cache_control.as_deref(),
+        "precompressed": files.precompressed,
+        "autoindex": files.autoindex,
+        "hidden": files.hidden,
+        "symlinks": match files.symlinks {
+            Symlinks::Inside => "inside",
+            Symlinks::Off => "off",
+            Symlinks::Any => "any",
+        },
+        "default_type": files.default_type.as_str(),
+        "charset": files.charset.as_deref().unwrap_or("off"),
+        "fallback": files.fallback.as_deref(),
+        "file_cache": object! {
+            "entries": files.cache.entries,
+            "size": files.cache.bytes,
+            "max_file": files.cache.file_bytes_max,
+            "valid": time(files.cache.valid),
+        },
+    };
+    match files.is_whole_path {
+        true => object! { "path": path, "root": root, "settings": settings },
+        false => object! { "path": path, "files": root, "settings": settings },
+    }
+}
+
+fn expires(expires: Expires) -> String {
+    match expires {
+        Expires::Off => "off".to_owned(),
+        Expires::Epoch => "epoch".to_owned(),
+        Expires::Max => "max".to_owned(),
+        Expires::After(period) => time(period),
+        Expires::Before(period) => format!("-{}", time(period)),
     }
 }
 

@@ -30,6 +30,8 @@ fn describe(routes: &[(String, Handler)]) -> Option<Json> {
                 let item = pages.get(page_name(*page, path))?;
                 paths.push((path.clone(), Json::Read(item.clone())));
             }
+            // Files are no interface to describe.
+            Handler::Files(_) => {}
             Handler::Mcp => {
                 let item = pages.get("mcp")?;
                 paths.push((path.clone(), Json::Read(item.clone())));

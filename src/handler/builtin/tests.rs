@@ -94,6 +94,7 @@ impl Shard {
             handlers: Handlers {
                 pages,
                 gateway: None,
+                files: None,
             },
             router,
             draining,
@@ -150,7 +151,7 @@ impl Answer {
             Body::Static(bytes) => *bytes,
             Body::Full(bytes) => &bytes[..],
             Body::Stored(stored) => stored.identity(),
-            Body::Stream(_) => panic!("a stream"),
+            Body::Pieces(_) | Body::Stream(_) => panic!("a stream"),
         };
         String::from_utf8(bytes.to_vec()).unwrap()
     }

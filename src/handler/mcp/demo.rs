@@ -430,7 +430,6 @@ fn finished(mut out: Vec<u8>, outcome: demo::Outcome) -> Outcome {
             demo::Outcome::Result => None,
             demo::Outcome::Error(code) => Some(i64::from(code)),
         },
-        connect: None,
     }
 }
 

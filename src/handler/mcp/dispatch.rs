@@ -66,7 +66,6 @@ impl Asked {
         Outcome {
             message: jsonrpc::error(self.id(), code, message, data),
             error: Some(i64::from(code)),
-            connect: None,
         }
         .into()
     }
@@ -76,7 +75,6 @@ impl Asked {
         Outcome {
             message: jsonrpc::result(self.id(), result),
             error: None,
-            connect: None,
         }
         .into()
     }
@@ -142,7 +140,6 @@ impl Gateway {
             Ok(message) => Outcome {
                 message,
                 error: None,
-                connect: None,
             }
             .into(),
             Err(bad) => asked.refuse(INVALID_PARAMS, &bad.to_string(), None),

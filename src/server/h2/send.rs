@@ -11,8 +11,9 @@ use h2::{Reason, SendStream};
 use crate::base::channel::Receiver;
 use crate::base::clock::Now;
 use crate::http::h2::{Declared, declared, write_trailers};
-use crate::http::{Body, BodyError, Frame, Method, Response};
+use crate::http::{Body, BodyError, Frame, Method, Piece, Response};
 use crate::metrics::Counter;
+use crate::net::reading::Reader;
 use crate::server::Server;
 use crate::server::h2::content::{Content, Patience};
 use crate::server::h2::shared::Shared;
@@ -56,6 +57,7 @@ pub(super) async fn send(
         (_, Body::Static(bytes)) => sending.put(Bytes::from_static(bytes), true).await,
         (_, Body::Full(bytes)) => sending.put(bytes, true).await,
         (_, Body::Stored(stored)) => sending.put(stored.identity().clone(), true).await,
+        (_, Body::Pieces(pieces)) => Box::pin(sending.pieces(pieces)).await,
         (_, Body::Stream(frames)) => Box::pin(sending.relay(frames, declared)).await,
     };
     sending.sent
@@ -68,6 +70,38 @@ struct Sending<'a, 'b> {
 }
 
 impl Sending<'_, '_> {
+    /// Sends spans of files, read as the client takes them. A file that has become shorter than
+    /// was promised ends the stream.
+    async fn pieces(&mut self, pieces: Vec<Piece>) -> Result<(), Gone> {
+        let server = self.outlet.server;
+        let mut left: u64 = pieces.iter().map(Piece::len).sum();
+        for piece in pieces {
+            let span = match piece {
+                Piece::Bytes(bytes) => {
+                    left -= bytes.len() as u64;
+                    self.put(bytes, left == 0).await?;
+                    continue;
+                }
+                Piece::File(span) => span,
+            };
+            let Some(disk) = &server.disk else {
+                self.stream.send_reset(Reason::INTERNAL_ERROR);
+                return Ok(());
+            };
+            let bounds = (span.offset, span.len);
+            let mut reader = Reader::new(&span.file, bounds, disk, &server.buffers);
+            while reader.left() > 0 {
+                let Ok(Some(bytes)) = reader.next().await else {
+                    self.stream.send_reset(Reason::INTERNAL_ERROR);
+                    return Ok(());
+                };
+                left -= bytes.len() as u64;
+                self.put(bytes.into(), left == 0).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Passes frames on as they come.
     async fn relay(
         &mut self,

@@ -1,0 +1,122 @@
+//! Sends bodies made of files: without a copy where the kernel has the bytes in memory, in pieces
+//! read beside everything else where it has not.
+
+use std::io;
+
+use bytes::Bytes;
+
+use crate::http::{FileSpan, Piece};
+use crate::metrics::Counter;
+use crate::net::give_way;
+use crate::net::reading::{Reader, is_cached};
+use crate::server::answer::send_parts;
+use crate::server::connection::Close;
+use crate::server::content::Wire;
+use crate::server::deadlines::Limit;
+
+/// Bytes handed to the kernel in one call, which bounds how long one client keeps the shard.
+const SEND_BYTES_MAX: u64 = 1 << 20;
+/// Up to so many bytes gather before a file, to leave together with its beginning.
+const GATHER_BYTES_MAX: usize = 32 * 1024;
+
+/// Sends the pieces in order. Returns how many bytes of content were sent. A file that has become
+/// shorter than its span ends the connection: the client must not take what follows for content.
+pub(super) async fn send(wire: &mut Wire<'_>, pieces: Vec<Piece>) -> (u64, Result<(), Close>) {
+    wire.place.disarm();
+    let mut sent = 0;
+    for piece in pieces {
+        let result = match piece {
+            Piece::Bytes(bytes) => gather(wire, &bytes, &mut sent).await,
+            Piece::File(span) => file(wire, &span, &mut sent).await,
+        };
+        if let Err(close) = result {
+            return (sent, Err(close));
+        }
+    }
+    (sent, Ok(()))
+}
+
+async fn gather(wire: &mut Wire<'_>, bytes: &Bytes, sent: &mut u64) -> Result<(), Close> {
+    if wire.output.len() + bytes.len() > GATHER_BYTES_MAX {
+        let parts = [wire.output.as_slice(), bytes];
+        let result = send_parts(wire.server, wire.place, wire.reader.socket(), &parts).await;
+        wire.output.clear();
+        result?;
+    } else {
+        wire.output.extend_from_slice(bytes);
+    }
+    *sent += bytes.len() as u64;
+    Ok(())
+}
+
+async fn file(wire: &mut Wire<'_>, span: &FileSpan, sent: &mut u64) -> Result<(), Close> {
+    let server = wire.server;
+    let Some(disk) = &server.disk else {
+        return Err(Close::Now);
+    };
+    let bounds = (span.offset, span.len);
+    let mut reader = Reader::new(&span.file, bounds, disk, &server.buffers);
+    while reader.left() > 0 {
+        let next = reader.left().min(SEND_BYTES_MAX);
+        let is_plain = wire.reader.socket().tls().is_none();
+        let count = if is_plain && is_cached(reader.file(), reader.offset(), next) {
+            let count = send_cached(wire, &reader, next).await?;
+            reader.skip(count);
+            count
+        } else {
+            send_read(wire, &mut reader).await?
+        };
+        *sent += count;
+        // A fast client takes it all without a wait.
+        give_way().await;
+    }
+    Ok(())
+}
+
+/// Sends what has gathered and then a part of a file, straight from the kernel's memory.
+async fn send_cached(wire: &mut Wire<'_>, reader: &Reader, max: u64) -> Result<u64, Close> {
+    let server = wire.server;
+    if !wire.output.is_empty() {
+        let parts = [wire.output.as_slice()];
+        let result = send_parts(server, wire.place, wire.reader.socket(), &parts).await;
+        wire.output.clear();
+        result?;
+    }
+    let max = usize::try_from(max).unwrap_or(usize::MAX);
+    let socket = wire.reader.socket().plain();
+    loop {
+        match socket.try_send_file(reader.file(), reader.offset(), max) {
+            Ok(0) => return Err(Close::Now),
+            Ok(count) => {
+                server.recorder.add(Counter::SentBytes, count as u64);
+                return Ok(count as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let timeout = server.config.server.send_timeout;
+                wire.place
+                    .arm(Limit::Send, server.time.now().mono + timeout);
+                let writable = socket.writable().await;
+                wire.place.disarm();
+                if writable.is_err() {
+                    return Err(Close::Now);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Err(Close::Now),
+        }
+    }
+}
+
+/// Sends what has gathered and the next piece that was read.
+async fn send_read(wire: &mut Wire<'_>, reader: &mut Reader) -> Result<u64, Close> {
+    let server = wire.server;
+    let Ok(Some(piece)) = reader.next().await else {
+        return Err(Close::Now);
+    };
+    let parts = [wire.output.as_slice(), piece.as_slice()];
+    let result = send_parts(server, wire.place, wire.reader.socket(), &parts).await;
+    wire.output.clear();
+    let count = piece.len() as u64;
+    server.buffers.give_back(piece);
+    result.map(|()| count)
+}
