@@ -188,6 +188,21 @@ impl Exchange {
         Ok(whole.into())
     }
 
+    /// Reads the rest of the content, to no use but its connection's; at most so many bytes.
+    ///
+    /// # Errors
+    /// As [`whole`](Self::whole).
+    pub async fn skip(&mut self, bytes_max: usize) -> Result<(), Error> {
+        let mut left = bytes_max;
+        while let Some(piece) = self.piece().await? {
+            let Some(rest) = left.checked_sub(piece.len()) else {
+                return Err(Error::TooLarge(bytes_max));
+            };
+            left = rest;
+        }
+        Ok(())
+    }
+
     /// Where the next piece is in the connection's input.
     async fn next_span(&mut self) -> Result<Option<core::ops::Range<usize>>, Error> {
         if self.body == BodyKind::None {

@@ -52,6 +52,21 @@ impl Asks {
         self.asks.remove(key).map(|ask| ask.answer)
     }
 
+    /// How many requests to a client wait.
+    pub(super) fn waiting_for(&self, session: SessionKey) -> usize {
+        let asks = self.asks.iter();
+        asks.filter(|(_, ask)| ask.session == session).count()
+    }
+
+    /// Forgets what waits for a client whose session is over.
+    pub(super) fn forget(&mut self, session: SessionKey) -> Vec<Answer> {
+        let of_session = |(key, ask): (Key, &Ask)| (ask.session == session).then_some(key);
+        let keys: Vec<_> = self.asks.iter().filter_map(of_session).collect();
+        keys.into_iter()
+            .filter_map(|key| self.remove(key))
+            .collect()
+    }
+
     /// Hands a client's answer to the server that waits for it. `false` if nobody does.
     pub(super) fn settle(&mut self, session: SessionKey, ticket: u64, message: &[u8]) -> bool {
         let key = Key::from_bits(ticket);

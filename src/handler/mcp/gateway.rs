@@ -167,6 +167,7 @@ impl Gateway {
             PeerMessage::Subscribe(change) => {
                 let _ = self.subscribe_here(&change);
             }
+            PeerMessage::Question(question) => self.question(question),
             PeerMessage::Listening(session) => self.stop_listening(session),
         }
     }

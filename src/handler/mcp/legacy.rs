@@ -455,6 +455,8 @@ impl Gateway {
     pub(super) fn revoke_here(&self, session: SessionKey, expires: u64) {
         let now = Now::read().unix.as_secs();
         self.stop_listening(session);
+        let declined = self.asks.borrow_mut().forget(session);
+        drop(declined);
         if !self.sessions.borrow_mut().revoke(session, expires, now) {
             self.recorder.count(Counter::ForgottenRevocations);
         }

@@ -19,6 +19,7 @@ pub mod link;
 mod listen;
 mod modern;
 pub mod peers;
+mod questions;
 mod reply;
 mod sessions;
 mod slots;

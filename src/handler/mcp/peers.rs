@@ -51,9 +51,26 @@ pub enum PeerMessage {
     },
     /// `resources/subscribe` and `resources/unsubscribe`
     Subscribe(SubscriptionChange),
+    /// A server asks a client something while no call of it is under way: the shard with the
+    /// session's GET stream takes it.
+    Question(Question),
     /// A session opened its GET stream on the sending shard: older ones elsewhere are over, so
     /// that no message is sent twice (2025-11-25 transports §Multiple Connections).
     Listening(SessionKey),
+}
+
+/// A server's request to a legacy client outside its calls (2025-11-25 transports §Listening
+/// for Messages from the Server).
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Whose client.
+    pub session: SessionKey,
+    /// The whole JSON-RPC request.
+    pub message: Bytes,
+    /// Told whether it has gone out on this shard.
+    pub taken: Sender<bool>,
+    /// Takes the client's JSON-RPC response with the server's id; dropped if there is none.
+    pub answer: Sender<Bytes>,
 }
 
 /// A legacy session subscribed to a resource, or no longer does.

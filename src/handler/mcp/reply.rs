@@ -14,6 +14,7 @@ use super::dispatch::{Asked, Started};
 use super::endpoint::{Accept, json};
 use super::gateway::Gateway;
 use super::link::{Answer, Client, Event, Fault, LogLevel, Outcome, Reply, SessionKey};
+use super::questions::offers;
 use super::slots::Key;
 use super::sse;
 use super::streams::{Open, Pieces, Poke, Ticket};
@@ -394,14 +395,7 @@ impl Running {
         let parts = Message::scan(message)
             .ok()
             .filter(|parts| parts.kind == Kind::Request)?;
-        let can = self.client.capabilities;
-        let is_able = match parts.method {
-            Some(Method::ElicitationCreate) => can.elicitation_form || can.elicitation_url,
-            Some(Method::SamplingCreate) => can.sampling,
-            Some(Method::RootsList) => can.roots,
-            _ => false,
-        };
-        if !is_able {
+        if !offers(self.client.capabilities, parts.method) {
             return None;
         }
         let own = answer.id.clone();

@@ -36,15 +36,20 @@ pub(crate) struct Duplex {
     log: Logger,
     in_flight_max: usize,
     state: RefCell<State>,
+    /// Whether it serves one client alone.
+    is_own: bool,
     /// What concerns no call goes to whoever looks after the server.
     signals: Box<dyn Fn(Signal)>,
 }
 
 /// What whoever looks after a server is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Signal {
     /// The server said something outside any call.
     Outside(Outside),
+    /// The server asks its only client something while that is not calling, over the channel
+    /// with this number.
+    Request(ServerRequest, u64),
     /// The channel has ended.
     Ended,
 }
@@ -83,6 +88,7 @@ impl Duplex {
         server: Arc<str>,
         log: Logger,
         in_flight_max: usize,
+        is_own: bool,
         signals: Box<dyn Fn(Signal)>,
     ) -> (Rc<Self>, Ends) {
         let (sender, outgoing) = bounded(OUTGOING_MAX);
@@ -92,6 +98,7 @@ impl Duplex {
             server,
             log,
             in_flight_max,
+            is_own,
             state: RefCell::new(State {
                 mux: Mux::new(),
                 outgoing: Some(sender),
@@ -308,7 +315,13 @@ impl Duplex {
             }
             Ok(Incoming::Nothing) => return,
             Ok(Incoming::Request(request)) => {
-                state.request(request, self.serial);
+                let is_ping = request.method == Some(Method::Ping);
+                if self.is_own && !is_ping && !state.has_clients() {
+                    drop(state);
+                    (self.signals)(Signal::Request(request, self.serial));
+                } else {
+                    state.request(request, self.serial);
+                }
                 return;
             }
             Ok(Incoming::Outside(outside)) => outside,

@@ -11,10 +11,10 @@ use bytes::Bytes;
 
 use super::duplex::{Duplex, Signal, wait};
 use super::http::HttpServer;
-use super::mux::Outside;
+use super::mux::{Outside, ServerRequest};
 use super::probe::{self, Introduction, Verdict};
 use super::shard::Shard;
-use super::wire::{Caller, Heard, SentCall, Ticket};
+use super::wire::{Caller, Heard, Note, SentCall, Ticket};
 use super::{requests, sse, stdio};
 use crate::base::clock;
 use crate::config::{Isolate, McpServer};
@@ -195,18 +195,27 @@ impl Hub {
         };
         let (shard, id) = (Rc::clone(&self.shard), self.id);
         let session = caller.session.filter(|_| matches!(key, Key::Session(_)));
-        let signals = move |signal| {
-            if let Signal::Outside(Outside::Log(message)) = signal {
-                shard.tell_all(&ServerEvent::Logged {
-                    server: id,
-                    session,
-                    message,
-                });
+        let signals = move |signal| match signal {
+            Signal::Outside(Outside::Log(message)) => shard.tell_all(&ServerEvent::Logged {
+                server: id,
+                session,
+                message,
+            }),
+            Signal::Request(request, channel) => {
+                if let Some(session) = session {
+                    spawn(ask_listener(
+                        Rc::clone(&shard),
+                        session,
+                        request,
+                        (id, channel),
+                    ));
+                }
             }
+            Signal::Outside(_) | Signal::Ended => {}
         };
         let want = Want::Era(caller.era);
         let connected = self
-            .connect(want, capabilities, &info, Box::new(signals))
+            .connect(want, capabilities, &info, session, Box::new(signals))
             .await;
         if let (Ok(connected), Some(level)) = (&connected, caller.log_level) {
             set_level(&connected.duplex, level);
@@ -237,7 +246,7 @@ impl Hub {
         }
     }
 
-    /// Starts a channel and shakes hands on it.
+    /// Starts a channel and shakes hands on it. `session` is whose it is, if it is one client's.
     ///
     /// # Errors
     /// Why that failed, for people.
@@ -246,6 +255,7 @@ impl Hub {
         want: Want,
         capabilities: ClientCapabilities,
         info: &[u8],
+        session: Option<SessionKey>,
         signals: Box<dyn Fn(Signal)>,
     ) -> Result<Connected, String> {
         self.serial.set(self.serial.get() + 1);
@@ -254,6 +264,7 @@ impl Hub {
             Arc::clone(&self.config.name),
             self.shard.log.clone(),
             self.config.max_in_flight,
+            session.is_some(),
             signals,
         );
         let _permit = match self.http {
@@ -478,6 +489,22 @@ impl Hub {
             client_revision: caller.revision.as_str(),
         }
     }
+}
+
+/// Has the only client of a channel answer what the server asks while it is not calling.
+async fn ask_listener(
+    shard: Rc<Shard>,
+    session: SessionKey,
+    request: ServerRequest,
+    (server, channel): (ServerId, u64),
+) {
+    let answer = shard.ask_listener(session, &request).await;
+    let note = Note::Answer {
+        server,
+        channel,
+        message: answer.unwrap_or_else(|refusal| refusal),
+    };
+    shard.wires.tell_owner(server, note);
 }
 
 /// Stops a channel whose handshake failed, or was not waited for.

@@ -52,9 +52,11 @@ impl Owner {
             let owner = Rc::clone(self);
             let signals = Box::new(move |signal| match signal {
                 Signal::Outside(outside) => owner.outside(outside),
+                // A shared channel has no client of its own to ask.
+                Signal::Request(..) => {}
                 Signal::Ended => owner.ring(),
             });
-            self.hub.connect(want, EVERYTHING, &[], signals)
+            self.hub.connect(want, EVERYTHING, &[], None, signals)
         };
         let connected = match connect(want).await {
             // There are servers that end when they are asked what they do not know.
@@ -105,7 +107,9 @@ impl Owner {
             return known;
         }
         let want = Want::Era(Era::Legacy);
-        let connecting = self.hub.connect(want, EVERYTHING, &[], Box::new(|_| {}));
+        let connecting = self
+            .hub
+            .connect(want, EVERYTHING, &[], None, Box::new(|_| {}));
         let connected = within(OLDER_WAIT, connecting).await;
         let older = connected.ok().and_then(Result::ok).and_then(|connected| {
             connected.duplex.stop();

@@ -2,11 +2,16 @@
 
 use std::cell::{Cell, RefCell};
 
+use bytes::Bytes;
+
+use super::mux::ServerRequest;
+use super::requests;
 use super::wire::{Ticket, Wires};
 use crate::base::channel::{Receiver, Sender, bounded};
 use crate::base::log::Logger;
-use crate::handler::mcp::link::ServerEvent;
-use crate::handler::mcp::peers::{PeerMessage, Peers};
+use crate::handler::mcp::link::{ServerEvent, SessionKey};
+use crate::handler::mcp::peers::{PeerMessage, Peers, Question};
+use crate::net::across;
 use crate::net::process::Spawner;
 use crate::upstream::Parts;
 
@@ -87,6 +92,36 @@ impl Shard {
         for shard in 0..self.wires.shards() {
             let _ = self.peers.tell(shard, PeerMessage::Server(event.clone()));
         }
+    }
+
+    /// Asks a client on its GET stream, on whichever shard that is, and waits for the answer.
+    ///
+    /// # Errors
+    /// The refusal that the server is to get.
+    pub(crate) async fn ask_listener(
+        &self,
+        session: SessionKey,
+        request: &ServerRequest,
+    ) -> Result<Bytes, Bytes> {
+        let refusal = |reason| requests::refusal(&request.id, -32603, reason);
+        for shard in 0..self.wires.shards() {
+            let (taken, is_taken) = across::bounded(1);
+            let (answer, answered) = across::bounded(1);
+            let question = Question {
+                session,
+                message: request.message.clone(),
+                taken,
+                answer,
+            };
+            let told = self.peers.tell(shard, PeerMessage::Question(question));
+            if told.is_ok() && is_taken.recv().await == Ok(true) {
+                let answer = answered.recv().await;
+                return answer.map_err(|_| refusal("the client did not answer"));
+            }
+        }
+        Err(refusal(
+            "the client has no call under way and listens on no stream that could carry this to it",
+        ))
     }
 
     /// A name for a call that no other shard gives.

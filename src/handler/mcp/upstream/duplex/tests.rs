@@ -22,6 +22,7 @@ impl Bench {
             "srv".into(),
             Logger::off(),
             in_flight_max,
+            false,
             Box::new(move |event| kept.borrow_mut().push(event)),
         );
         Self {

@@ -1,6 +1,8 @@
 //! What a server's HTTP answer means: a message, a stream of messages, or why neither.
 
+use core::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -9,10 +11,16 @@ use crate::handler::mcp::link::Fault;
 use crate::http::Known;
 use crate::http::sse::{Decoder, Event};
 use crate::mcp::scan::{Kind, Message};
+use crate::net::spawn;
+use crate::net::timer::within;
 use crate::upstream::{self, Exchange};
 
 /// How much of an error page is read.
 pub(super) const ERROR_BYTES_MAX: usize = 64 * 1024;
+/// How long the end of a stream is waited for after the answer. Servers send it at once.
+const REST_WAIT: Duration = Duration::from_millis(250);
+/// How much may come before it: another event or two.
+const REST_BYTES_MAX: usize = 16 * 1024;
 /// How much of it is shown.
 const EXCERPT_CHARS: usize = 160;
 
@@ -146,6 +154,15 @@ impl Stream {
                 Err(error) => return Err(Problem::Invalid(error.to_string())),
             }
         }
+    }
+
+    /// The answer has come. Reads what little is left of the stream, so that its connection can
+    /// be used again; a server that goes on sending loses it.
+    pub(crate) fn release(mut self: Box<Self>) {
+        spawn(async move {
+            let rest = pin!(self.exchange.skip(REST_BYTES_MAX));
+            let _ = within(REST_WAIT, rest).await;
+        });
     }
 
     /// Where to resume after the stream has ended early: the last event's id, if the server

@@ -156,7 +156,7 @@ impl HttpServer {
     }
 
     /// Puts a request of the server to a client over one of its calls, on whichever shard one
-    /// is under way.
+    /// is under way; else over its GET stream.
     async fn ask_client(self: Rc<Self>, key: SessionKey, asked: Asked) {
         if self.ask_here(key, &asked) {
             return;
@@ -176,9 +176,9 @@ impl HttpServer {
                 return;
             }
         }
-        let reason = "the client has no call under way that could carry this to it";
-        let refusal = requests::refusal(&asked.request.id, -32603, reason);
-        self.post_aside(&refusal, &asked.session, asked.revision)
+        let answer = self.shard.ask_listener(key, &asked.request).await;
+        let answer = answer.unwrap_or_else(|refusal| refusal);
+        self.post_aside(&answer, &asked.session, asked.revision)
             .await;
     }
 

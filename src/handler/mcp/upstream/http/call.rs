@@ -253,12 +253,16 @@ impl Flight {
         let mut resume = None;
         let mut failures = 0;
         loop {
-            let ended = match within(idle, pin!(stream.next())).await {
+            let next = within(idle, pin!(stream.next())).await;
+            let ended = match next {
                 Ok(Ok(Some(message))) => {
                     failures = 0;
                     match self.batch(&message).await? {
                         Next::More => continue,
-                        Next::Done => return Ok(()),
+                        Next::Done => {
+                            stream.release();
+                            return Ok(());
+                        }
                     }
                 }
                 Ok(Ok(None)) => Problem::Invalid(

@@ -157,13 +157,13 @@ impl Sessions {
         }
     }
 
-    /// Takes every open session.
-    fn take_all(&self) -> Vec<SessionId> {
+    /// Takes every open session, with whose it is.
+    fn take_all(&self) -> Vec<(SessionSlot, SessionId)> {
         self.slots
             .borrow_mut()
             .drain()
-            .filter_map(|(_, entry)| match entry {
-                Entry::Open { id, .. } => Some(id),
+            .filter_map(|(slot, entry)| match entry {
+                Entry::Open { id, .. } => Some((slot, id)),
                 Entry::Opening(_) => None,
             })
             .collect()
@@ -356,6 +356,7 @@ impl HttpServer {
                 while let Some(message) = stream.next().await? {
                     let id = super::call::response_id(&message);
                     if id == Some(number) {
+                        stream.release();
                         return Ok(message);
                     }
                 }
@@ -401,10 +402,12 @@ impl HttpServer {
         }
     }
 
-    /// Ends every session of this shard.
+    /// Ends every session that this shard keeps. Those it only remembers are their home's.
     pub(crate) async fn end_all(&self) {
-        for session in self.sessions.take_all() {
-            self.end(&session).await;
+        for (slot, session) in self.sessions.take_all() {
+            if self.home(slot) == self.shard.wires.own {
+                self.end(&session).await;
+            }
         }
     }
 
