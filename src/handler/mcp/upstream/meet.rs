@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::duplex::{Duplex, Signal};
 use super::http::{HttpServer, Problem};
-use super::hub::{EVERYTHING, Want};
+use super::hub::EVERYTHING;
 use super::owner::Owner;
 use super::probe::{self, Introduction, Verdict};
 use super::requests;
 use super::route::Legacy;
+use super::shake::Want;
 use super::way::{Way, may_be_legacy};
 use crate::config::McpTarget;
 use crate::handler::mcp::link::{ClientCapabilities, Transport};

@@ -21,6 +21,7 @@ mod requests;
 mod rewrite;
 mod route;
 mod servers;
+mod shake;
 mod shard;
 mod sse;
 mod stdio;
