@@ -7,16 +7,13 @@ import json
 import signal
 import socket
 import subprocess
-import threading
 import time
 
 import pytest
 from hyperframe import frame as frames
-from support import http
 from support.commands import command
 from support.gateway import ECHO, Gateway, wait_until
 from support.h2_peer import PREFACE, Client, Raw, fields
-from support.mcp import Legacy
 
 NO_ERROR, PROTOCOL_ERROR, REFUSED, CANCEL = 0, 1, 7, 8
 
@@ -122,3 +119,235 @@ def test_head_and_no_content(echo, demo):
     assert int(head.headers["content-length"]) == len(whole.body) and not head.body
     options = client.get("/version", method="OPTIONS")
     assert options.status == 204 and "content-length" not in options.headers
+
+
+@pytest.mark.parametrize("path", ["/health", "/version", "/api/v1/config", "/nowhere", "/docs"])
+def test_pages_are_the_same_over_both(demo, path):
+    over_2, over_1 = Client(demo.port).get(path), demo.get(path)
+    same = ("content-type", "cache-control", "x-server", "vary")
+    assert over_2.status == over_1.status
+    assert [over_2.headers.get(name) for name in same] == [over_1.headers.get(name) for name in same]
+    assert "x-request-id" in over_2.headers and "date" in over_2.headers
+    assert "connection" not in over_2.headers and "transfer-encoding" not in over_2.headers
+    if path != "/health":
+        assert bytes(over_2.body) == over_1.body
+
+
+@pytest.mark.parametrize(
+    "block, status",
+    [
+        (fields(method="TRACE"), 501),
+        ([(":method", "CONNECT"), (":authority", "a.test:443")], 501),
+        (fields(extra=[("host", "b.test")]), 400),
+        (fields(authority="u@a.test"), 400),
+        (fields(path="/.."), 400),
+        (fields(path="/%00"), 400),
+        (fields(extra=[("expect", "the-impossible")]), 417),
+        (fields(extra=[("content_length", "1")]), 400),
+        (fields(extra=[("x", "y" * 17_000)]), 431),
+        (fields(extra=[(f"x-{at}", "y") for at in range(200)]), 431),
+        (fields(extra=[(f"x-{at}", "y" * 1000) for at in range(80)]), 431),
+        (fields(path="/" + "p" * 17_000), 414),
+    ],
+)
+def test_requests_that_are_refused_are_answered(echo, block, status):
+    client = Client(echo.port)
+    answer = client.wait(client.begin(block))
+    assert (answer.status, answer.reset) == (status, None), bytes(answer.body)
+    assert echoed(client.get("/next"))[0] == "GET /next HTTP/2.0", "the connection goes on"
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("connection", "close"),
+        ("keep-alive", "1"),
+        ("proxy-connection", "x"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "h2c"),
+        ("te", "gzip"),
+        ("Upper", "case"),
+        (":late", "pseudo"),
+    ],
+)
+def test_fields_that_http2_forbids(echo, name, value):
+    raw = Raw(echo.port)
+    raw.send(raw.headers(1, fields(extra=[(name, value)])))
+    refusal = raw.wait((frames.RstStreamFrame, frames.GoAwayFrame))
+    assert refusal and refusal.error_code == PROTOCOL_ERROR
+    assert not [frame for frame in raw.frames if isinstance(frame, frames.HeadersFrame)]
+
+
+def test_content_length_that_does_not_hold(echo):
+    for length, body in [("5", b"1234"), ("3", b"1234"), ("4", b"")]:
+        raw = Raw(echo.port)
+        block = fields("/", "POST", extra=[("content-length", length)])
+        raw.send(raw.headers(1, block, end=False))
+        raw.send(frames.DataFrame(1, body, flags=["END_STREAM"]))
+        reset = raw.wait(frames.RstStreamFrame)
+        assert reset and reset.error_code == PROTOCOL_ERROR, (length, body)
+
+
+def test_a_body_that_is_too_large(ringway):
+    gateway = ringway(ECHO + '[server]\nmax_body_size = "100k"\n')
+    client = Client(gateway.port)
+    announced = client.send("/", "POST", extra=[("content-length", "200000")], end=False)
+    assert client.wait(announced).status == 413
+    stream = client.send("/", "POST", end=False)
+    client.upload(stream, b"x" * 200_000)
+    assert client.wait(stream).status == 413
+    assert client.post("/", b"x" * 1000).status == 200, "the connection goes on"
+
+
+# ---- the course of a request
+
+
+def test_expect_100_continue(echo):
+    client = Client(echo.port)
+    stream = client.send("/", "POST", extra=[("expect", "100-continue")], end=False)
+    answer = client.answers[stream]
+    while not answer.interim:
+        assert client.pump()
+    assert (answer.interim, answer.status) == (["100"], None)
+    client.upload(stream, b"now")
+    assert echoed(client.wait(stream))[2] == "now"
+
+
+def test_nobody_asks_for_a_body_that_nobody_wants(demo):
+    client = Client(demo.port)
+    stream = client.send("/health", "POST", extra=[("expect", "100-continue")], end=False)
+    answer = client.wait(stream)
+    assert (answer.status, answer.interim) == (405, [])
+
+
+def test_unread_bodies_do_not_use_the_window_up(demo):
+    """An answer that needs no body lets its client off; what had come is not counted for ever."""
+    client = Client(demo.port)
+    for _ in range(30):
+        stream = client.send("/health", "POST", end=False)
+        client.upload(stream, b"x" * 60_000, end=False)
+        answer = client.wait(stream)
+        assert answer.status == 405
+    assert client.conn.local_flow_control_window(client.send("/health", "POST", end=False)) > 0
+
+
+def test_a_slow_reader_gets_everything(echo):
+    """6 MB to a client that opens its window 5,000 bytes at a time."""
+    client = Client(echo.port, settings={4: 5_000})
+    answer = client.post("/", bytes(1_000_000))
+    assert len(answer.body) > 6_000_000 and answer.reset is None
+
+
+def test_a_reader_that_stops_costs_little_and_ends(ringway):
+    config = ECHO + '[server]\nsend_timeout = "1s"\n'
+    gateway = ringway(config, args=["--shards", "1"])
+    before = gateway.rss_kib()
+    stuck = [Client(gateway.port, ack=False) for _ in range(4)]
+    for client in stuck:
+        for _ in range(4):
+            client.send("/", "POST", bytes(100_000))
+    assert Client(gateway.port).get("/other").status == 200
+    assert gateway.rss_kib() - before < 40_000
+    for client in stuck:
+        answers = [client.wait(stream) for stream in client.answers if stream]
+        assert {answer.reset for answer in answers} == {CANCEL}
+        assert 0 < sum(len(answer.body) for answer in answers) <= 65_535
+    assert gateway.metric('ringway_timeouts_total{shard="0",limit="send"}') == 16
+
+
+def test_a_body_that_stalls(ringway):
+    gateway = ringway(ECHO + '[server]\nclient_body_timeout = "1s"\n')
+    client = Client(gateway.port)
+    stream = client.send("/", "POST", end=False)
+    client.upload(stream, b"some", end=False)
+    assert client.wait(stream).status == 408
+    assert client.get("/").status == 200
+
+
+def test_events_come_one_by_one_and_end_with_the_client(demo):
+    client = Client(demo.port)
+    started = time.monotonic()
+    stream = client.send("/api/v1/sse")
+    answer = client.answers[stream]
+    while not answer.body:
+        assert client.pump()
+    assert time.monotonic() - started < 1.5, "the first event is not held back"
+    first = len(answer.body)
+    while len(answer.body) == first:
+        assert client.pump()
+    wait_until("counted", lambda: demo.metric("ringway_open_streams") == 1)
+    client.conn.reset_stream(stream, CANCEL)
+    client.flush()
+    wait_until("over", lambda: demo.metric("ringway_open_streams") == 0)
+    assert client.get("/health").status == 200
+
+
+def test_a_connection_that_breaks_ends_its_streams(demo):
+    client = Client(demo.port)
+    for _ in range(3):
+        client.send("/api/v1/sse")
+    wait_until("open", lambda: demo.metric("ringway_open_streams") == 3)
+    client.close()
+    wait_until("over", lambda: demo.metric("ringway_open_streams") == 0)
+
+
+# ---- the end of a connection
+
+
+def test_an_idle_connection_is_told_to_go(ringway):
+    gateway = ringway('[server]\nkeepalive_timeout = "1s"\n')
+    client = Client(gateway.port)
+    assert client.get("/health").status == 200
+    goaway = client.wait_end(5)
+    assert goaway and goaway.error_code == NO_ERROR
+    name = 'ringway_timeouts_total{shard="0",limit="keepalive"}'
+    assert gateway.metric("ringway_timeouts_total") >= 1, name
+
+
+def test_half_a_frame_is_not_waited_for(ringway):
+    gateway = ringway('[server]\nclient_header_timeout = "1s"\n')
+    raw = Raw(gateway.port)
+    assert raw.read()
+    raw.send(raw.headers(1, end_headers=False))
+    assert raw.wait_goaway(5)
+
+
+def test_a_preface_that_never_comes_whole(ringway):
+    gateway = ringway('[server]\nclient_header_timeout = "1s"\n')
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as sock:
+        sock.sendall(PREFACE[:20])
+        while sock.recv(4096):
+            pass
+
+
+def test_the_last_request_of_a_connection(ringway):
+    gateway = ringway("[server]\nkeepalive_requests = 5\n")
+    client = Client(gateway.port)
+    streams = [client.send("/health") for _ in range(5)]
+    assert client.wait(*streams).status == 200
+    goaway = client.wait_end(5)
+    assert goaway and goaway.error_code == NO_ERROR
+
+
+def test_a_drain_lets_streams_finish(ringway):
+    gateway = ringway(ECHO, args=["--shards", "1"])
+    client, idle = Client(gateway.port), Client(gateway.port)
+    assert idle.get("/").status == 200
+    stream = client.send("/", "POST", end=False)
+    client.upload(stream, b"begun, ", end=False)
+    client.get("/")
+    gateway.signal(signal.SIGTERM)
+    while not client.goaway:
+        assert client.pump()
+    assert client.goaway.error_code == NO_ERROR
+    assert idle.wait_end(5).error_code == NO_ERROR
+    client.upload(stream, b"finished")
+    assert echoed(client.wait(stream))[2] == "begun, finished"
+    client.wait_end(5)
+    assert gateway.wait(5) == 0
+
+
+def test_the_log_tells_the_version(ringway):
+    gateway = ringway('[log]\nformat = "main"\n')
+    Client(gateway.port).get("/version?over=2")
+    wait_until("logged", lambda: '"GET /version?over=2 HTTP/2.0" 200 ' in gateway.log())

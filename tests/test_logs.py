@@ -12,6 +12,8 @@ import subprocess
 import pytest
 
 from support.gateway import BINARY, ECHO, clean_env, free_port, wait_until
+from support.mcp import Legacy
+from support.servers import odd_stdio
 
 DATE = r"\[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000\]"
 HOSTILE = (
@@ -103,6 +105,53 @@ def test_a_line_of_json(ringway, tmp_path):
     assert attributes["client.address"] == "127.0.0.1"
     assert attributes["http.server.request.duration"] >= 0
     assert "secret" not in json.dumps(line)
+
+
+def test_routes_and_statuses_choose_their_lines(ringway, tmp_path):
+    path = tmp_path / "access.log"
+    gateway = ringway(
+        config("access = 'access.log'\nflush = '100ms'\nformat = '$status $request_uri'")
+        + "access_log = false\n"
+        + "[[route]]\npath = '=/echo/seen'\nbuiltin = 'echo'\n"
+    )
+    for target in ("/echo/x", "/echo/seen", "/nothing"):
+        gateway.get(target)
+    gateway.stop()
+    assert "404 /nothing" in path.read_text()
+    assert "200 /echo/seen" in path.read_text()
+    assert "/echo/x" not in path.read_text()
+    path.unlink()
+    form = "format = '$status $request_uri'\naccess_status = ['4xx']"
+    gateway = ringway(config(f"access = 'access.log'\nflush = '100ms'\n{form}"))
+    for target in ("/echo/x", "/nothing"):
+        gateway.get(target)
+    gateway.stop()
+    assert "404 /nothing" in path.read_text()
+    assert "200" not in path.read_text()
+
+
+def test_times_of_servers_behind(ringway, servers, tmp_path):
+    """uct, uht and urt: an HTTP server was connected to, a child never is."""
+    path = tmp_path / "access.log"
+    log = "access = 'access.log'\nflush = '100ms'\n"
+    log += "format = '$request_method $args $upstream_connect_time $upstream_response_time'"
+    mcp = {"mcpServers": {"far": {"url": servers.odd()}, "near": odd_stdio()}}
+    gateway = ringway(config(log), mcp=mcp)
+    gateway.wait_server("far")
+    gateway.wait_server("near")
+    for name in ("far", "near"):
+        client = Legacy(f"{gateway.mcp_url}/{name}")
+        client.url += f"?{name}"
+        client.tool("echo", {"text": "x"})
+    lines = wait_until(
+        "both calls are written",
+        lambda: len(found := re.findall(r"POST (\w+) (\S+) (\S+)\n", path.read_text())) == 2
+        and found,
+    )
+    times = {name: (connect, response) for name, connect, response in lines}
+    assert re.fullmatch(r"0\.\d{3}", times["far"][0]), lines
+    assert times["near"][0] == "-", lines
+    assert all(re.fullmatch(r"\d\.\d{3}", response) for _, response in times.values()), lines
 
 
 def test_lines_wait_for_a_full_buffer_or_their_time(ringway, tmp_path):

@@ -78,7 +78,7 @@ impl Writer {
         thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                drain(&receiver, &turned, Box::new(out));
+                drain(receiver, &turned, Box::new(out));
                 // Nobody waits when the program ends without `finish`.
                 done.send(()).unwrap_or(());
             })?;
@@ -129,7 +129,7 @@ impl Writer {
     }
 }
 
-fn drain(receiver: &Receiver<Message>, turned: &Receiver<Box<dyn Target>>, out: Box<dyn Target>) {
+fn drain(receiver: Receiver<Message>, turned: &Receiver<Box<dyn Target>>, out: Box<dyn Target>) {
     let mut out = out;
     while let Ok(message) = receiver.recv() {
         for target in turned.try_iter() {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::base::clock;
 use crate::net::fd::AsyncFd;
+use crate::net::runtime::sleep_until;
 use crate::net::sys;
 use crate::net::timer::{Either, race};
 
@@ -29,7 +30,7 @@ pub async fn give_way() {
     let due = now
         .checked_sub(TICK - Duration::from_nanos(1))
         .unwrap_or(now);
-    let mut turn = pin!(monoio::time::sleep_until(due));
+    let mut turn = pin!(sleep_until(due));
     if let Either::First(()) = race(turn.as_mut(), ready(())).await {
         return;
     }

@@ -1,7 +1,9 @@
 //! Builds and runs the runtime of one thread, on that thread: the ladder of io_uring's flags,
 //! then epoll. Says which driver runs and why better ones do not.
 
-use core::future::Future;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::{Poll, Waker};
 use std::io;
 use std::time::Duration;
 
@@ -208,7 +210,27 @@ pub const fn fence<F: Future>(future: F) -> Fence<F> {
 
 /// Waits. Timers have a grain of 1 ms and never fire early.
 pub async fn sleep(duration: Duration) {
-    monoio::time::sleep(duration).await;
+    sleep_until(monoio::time::Instant::now() + duration).await;
+}
+
+/// Waits until then. The runtime's own timer wakes whoever polled it first, for ever; a wait may
+/// move to another task (a request that is not answered at once gets one), so a timer that is
+/// polled by another begins anew.
+pub(super) async fn sleep_until(due: monoio::time::Instant) {
+    let mut is_due = false;
+    while !is_due {
+        let mut first: Option<Waker> = None;
+        let mut timer = pin!(monoio::time::sleep_until(due));
+        is_due = poll_fn(|cx| match &first {
+            Some(waker) if !waker.will_wake(cx.waker()) => Poll::Ready(false),
+            Some(_) => timer.as_mut().poll(cx).map(|()| true),
+            None => {
+                first = Some(cx.waker().clone());
+                timer.as_mut().poll(cx).map(|()| true)
+            }
+        })
+        .await;
+    }
 }
 
 /// Whether this thread's runtime is the epoll one, which wants descriptors non-blocking.

@@ -157,6 +157,33 @@ fn shutting_the_reading_side_down_ends_a_wait_and_still_lets_us_answer() {
 }
 
 #[test]
+fn a_wait_that_moves_to_another_task_wakes_that_one() {
+    on_every_driver(|| async {
+        for moved in 0..2 {
+            let mut waiting = Box::pin(async move {
+                match moved {
+                    0 => sleep(Duration::from_millis(5)).await,
+                    _ => {
+                        sleep(Duration::from_millis(2)).await;
+                        give_way().await;
+                    }
+                }
+            });
+            // Polled once here, with the waker of a task that does not look at it again.
+            let first =
+                core::future::poll_fn(|cx| core::task::Poll::Ready(waiting.as_mut().poll(cx)));
+            assert!(first.await.is_pending());
+            let (sender, mut over) = crate::base::channel::bounded(1);
+            spawn(async move {
+                waiting.await;
+                let _ = sender.try_send(());
+            });
+            over.recv().await.unwrap();
+        }
+    });
+}
+
+#[test]
 fn dropped_accepts_leak_nothing_and_lose_no_connection() {
     on_every_driver(|| async {
         let bound = BoundListener::bind("127.0.0.1:0".parse().unwrap(), 64).unwrap();

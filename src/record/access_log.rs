@@ -1,6 +1,7 @@
 //! A shard's access log: lines gather in a buffer, full buffers go to the writer thread. What
 //! the writer cannot take is dropped and counted; a shard never waits for a disk or a pipe.
 
+use core::ops::RangeInclusive;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ const BUFFERS_QUEUED: (usize, usize) = (8, 4096);
 pub struct AccessLog {
     lines: Lines,
     format: LogFormat,
+    /// Statuses that have lines; empty is all.
+    statuses: Vec<RangeInclusive<u16>>,
     buffer: Vec<u8>,
     buffer_bytes: usize,
     age_max: Duration,
@@ -51,6 +54,7 @@ impl AccessLog {
         Self {
             lines,
             format: log.format.clone(),
+            statuses: log.statuses.clone(),
             buffer: Vec::with_capacity(log.buffer),
             buffer_bytes: log.buffer,
             age_max: log.flush,
@@ -63,6 +67,10 @@ impl AccessLog {
     /// Adds a line; hands the buffer over when it is full or old. Returns how many lines were
     /// dropped.
     pub(super) fn write(&mut self, line: &Line<'_>, now: Instant) -> u64 {
+        let statuses = &self.statuses;
+        if !statuses.is_empty() && !statuses.iter().any(|range| range.contains(&line.status)) {
+            return 0;
+        }
         line.write(&self.format, &mut self.date, &mut self.buffer);
         self.buffered += 1;
         let oldest = *self.oldest.get_or_insert(now);

@@ -41,6 +41,8 @@ pub struct Exchange {
     pub id: RequestId,
     /// Who asked.
     pub client: Client,
+    /// Whether it gets a line in the access log.
+    pub is_logged: bool,
     started: Now,
     method: Method,
 }
@@ -109,6 +111,7 @@ impl Record {
             label,
             id: RequestId::new(head, &mut self.ids.borrow_mut(), now.unix),
             client,
+            is_logged: true,
             started: now,
             method: head.method,
         }
@@ -120,7 +123,9 @@ impl Record {
         let elapsed = ended.at.saturating_duration_since(exchange.started.mono);
         self.recorder
             .request_finished(exchange.label.0, exchange.method, ended.status, elapsed);
-        if let Some(access) = &self.access {
+        if let Some(access) = &self.access
+            && exchange.is_logged
+        {
             let line = Line {
                 head,
                 client: exchange.client,

@@ -14,6 +14,7 @@ use crate::http::h1::chunked::{CHUNK_TAIL, encode_chunk, encode_chunk_head, enco
 use crate::http::{Body, BodyError, Frame, Response};
 use crate::metrics::Counter;
 use crate::net::Transport;
+use crate::record::{Ended, Seen};
 use crate::server::Server;
 use crate::server::connection::Close;
 use crate::server::content::{Content, Wire};
@@ -39,6 +40,22 @@ pub(super) struct Sending {
 }
 
 impl Sending {
+    /// What is kept of it.
+    pub(super) const fn ended<'a>(
+        &self,
+        response: &'a Response,
+        seen: Seen<'a>,
+        now: Now,
+    ) -> Ended<'a> {
+        Ended {
+            status: self.status,
+            body_bytes: self.body_bytes,
+            at: now.mono,
+            response,
+            seen,
+        }
+    }
+
     /// There is nobody to send to.
     pub(super) const fn unwanted() -> Self {
         Self {

@@ -35,7 +35,10 @@ pub(super) fn open(
     (peer, now): (SocketAddr, Now),
 ) -> Exchange {
     let label = found.map_or(Label::NONE, |found| found.label);
-    server.record.open(head, label, Client::direct(peer), now)
+    let client = Client::direct(peer);
+    let mut exchange = server.record.open(head, label, client, now);
+    exchange.is_logged = found.is_none_or(|found| !found.endpoint.settings.is_unlogged);
+    exchange
 }
 
 /// Lets the handler answer. A handler that panics has answered 500; `false` tells of it.
@@ -99,8 +102,8 @@ pub(super) fn complete(
     server.filter.apply(response, head, &exchange.id, elapsed);
 }
 
-/// Writes the head of the response for HTTP/1.1, with what every response carries. Says how its content is
-/// to be sent.
+/// Writes the head of the response for HTTP/1.1, with what every response carries. Says how its
+/// content is to be sent.
 pub(super) fn respond(
     server: &Server,
     (exchange, head): (&Exchange, &RequestHead),

@@ -228,19 +228,9 @@ impl Connection {
             let kind = exchange::respond(&server, asked, response, out, *now);
             sending = answer::send(&mut wire, &mut content, (response, kind), now).await;
         }
-        let seen = self.seen();
-        server.record.finish(
-            &exchange,
-            head,
-            server.label(exchange.label),
-            Ended {
-                status: sending.status,
-                body_bytes: sending.body_bytes,
-                at: now.mono,
-                response,
-                seen,
-            },
-        );
+        let ended = sending.ended(response, self.seen(), *now);
+        let label = server.label(exchange.label);
+        server.record.finish(&exchange, head, label, ended);
         response.clear();
         sending.result?;
         self.settle(lent).await

@@ -198,8 +198,11 @@ impl Client {
             }
         }
         // Rare, and large: it must not make every request's future as large.
+        let began = clock::mono();
         let connection = Box::pin(self.connect(limits.connect)).await?;
-        Ok(self.try_on(connection, request, limits).await?)
+        let connected = clock::mono().saturating_duration_since(began);
+        let exchange = self.try_on(connection, request, limits).await?;
+        Ok(exchange.took(connected))
     }
 
     /// An idle connection that is alive, the most recently used first.

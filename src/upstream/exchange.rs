@@ -39,6 +39,7 @@ pub struct Exchange {
     read_bytes: usize,
     began: Instant,
     was_reset: bool,
+    connect_time: Duration,
 }
 
 impl Exchange {
@@ -53,7 +54,20 @@ impl Exchange {
             read_bytes: READ_BYTES,
             began: clock::mono(),
             was_reset: false,
+            connect_time: Duration::ZERO,
         }
+    }
+
+    /// How long the connection took to be made; zero for one that was kept.
+    #[must_use]
+    pub const fn connect_time(&self) -> Duration {
+        self.connect_time
+    }
+
+    /// Notes that the connection was made for this request.
+    pub(super) const fn took(mut self, connect_time: Duration) -> Self {
+        self.connect_time = connect_time;
+        self
     }
 
     /// The status code.

@@ -10,6 +10,7 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.exceptions
+import h2.settings
 import hpack
 from hyperframe import frame as frames
 
@@ -49,10 +50,11 @@ class Client:
         )
         self.conn = h2.connection.H2Connection(config)
         if settings:
-            self.conn.update_settings(settings)
+            self.conn.local_settings = h2.settings.Settings(True, settings)
         self.conn.initiate_connection()
         self.answers: dict[int, Answer] = {}
-        self.goaway = None
+        self.goaway: frames.GoAwayFrame | None = None
+        self.buffer = b""
         self.pongs = 0
         self.is_closed = False
         self.flush()
@@ -64,13 +66,17 @@ class Client:
 
     def send(self, path="/health", method="GET", body=None, extra=(), end=True, **more):
         """Begins a request; returns its stream."""
-        stream = self.conn.get_next_available_stream_id()
-        self.answers[stream] = Answer()
-        block = fields(path, method, extra=extra, **more)
-        self.conn.send_headers(stream, block, end_stream=end and body is None)
-        self.flush()
+        stream = self.begin(fields(path, method, extra=extra, **more), end and body is None)
         if body is not None:
             self.upload(stream, body, end)
+        return stream
+
+    def begin(self, block, end=True):
+        """Sends a field block as it is."""
+        stream = self.conn.get_next_available_stream_id()
+        self.answers[stream] = Answer()
+        self.conn.send_headers(stream, block, end_stream=end)
+        self.flush()
         return stream
 
     def upload(self, stream, body, end=True):
@@ -105,10 +111,26 @@ class Client:
         if not data:
             self.is_closed = True
             return False
-        for event in self.conn.receive_data(data):
+        for event in self.conn.receive_data(self.without_goaway(data)):
             self.note(event)
         self.flush_quietly()
         return True
+
+    def without_goaway(self, data):
+        """The library takes any GOAWAY for the end; streams under way go on after one."""
+        self.buffer += data
+        whole = b""
+        while len(self.buffer) >= 9:
+            frame, length = frames.Frame.parse_frame_header(memoryview(self.buffer[:9]))
+            if len(self.buffer) < 9 + length:
+                break
+            one, self.buffer = self.buffer[: 9 + length], self.buffer[9 + length :]
+            if isinstance(frame, frames.GoAwayFrame):
+                frame.parse_body(memoryview(one[9:]))
+                self.goaway = frame
+            else:
+                whole += one
+        return whole
 
     def flush_quietly(self):
         try:
@@ -136,8 +158,6 @@ class Client:
                 answer.is_over = True
             case h2.events.StreamReset():
                 answer.reset, answer.is_over = event.error_code, True
-            case h2.events.ConnectionTerminated():
-                self.goaway = event
             case h2.events.PingAckReceived():
                 self.pongs += 1
 

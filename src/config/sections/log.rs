@@ -1,5 +1,6 @@
 //! `[log]`: what is logged, and where.
 
+use core::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use crate::config::kinds::{Period, Size, words};
 use crate::config::log_format::{
     COMBINED, Escape, GUNICORN, LogFormat, MAIN, compile, is_template,
 };
+use crate::config::node::{Node, Value};
 use crate::config::problem::{Findings, Problem};
-use crate::config::read::{Placed, section};
+use crate::config::read::{Placed, Read, mismatch, section};
 use crate::config::units::{HOUR_MS, to_usize};
 
 section! {
@@ -25,6 +27,8 @@ section! {
         /// Format of the access log: main (nginx), combined, gunicorn, json, or a template with
         /// nginx's variables ("$remote_addr $status") or Gunicorn's atoms ("%(h)s %(s)s").
         format: Placed<String>,
+        /// Only responses with these statuses have lines, for example ["404", "5xx", "400-403"].
+        access_status: Vec<StatusRange>,
         /// How a template's values are made harmless: default (as nginx: \xHH) or json.
         escape: Placed<EscapeWord>,
         /// Access log lines gather in each shard up to this size; 0 writes each line at once.
@@ -52,6 +56,57 @@ words! {
     }
 }
 
+/// Statuses: "404", "5xx", "400-403".
+#[derive(Clone, Debug)]
+pub(in crate::config) struct StatusRange(RangeInclusive<u16>);
+
+impl Read for StatusRange {
+    fn read(node: &Node, key: &str, found: &mut Findings) -> Option<Self> {
+        let text = match &node.value {
+            Value::Number(digits) => digits.as_str(),
+            Value::Text(text) => text.filled.trim(),
+            _ => "",
+        };
+        let status = |text: &str| {
+            let status = text.parse::<u16>().ok()?;
+            (100..=599).contains(&status).then_some(status)
+        };
+        let range = match (text.strip_suffix("xx"), text.split_once('-')) {
+            (Some(class), _) => {
+                let first = class.parse::<u16>().ok().filter(|n| (1..=5).contains(n));
+                first.map(|first| first * 100..=first * 100 + 99)
+            }
+            (None, Some((first, last))) => status(first)
+                .zip(status(last))
+                .map(|(first, last)| first..=last)
+                .filter(|range| !range.is_empty()),
+            (None, None) => status(text).map(|one| one..=one),
+        };
+        if range.is_none() {
+            let hint = "write \"404\", \"5xx\" or \"400-403\"";
+            mismatch(node, key, "a status between 100 and 599", hint, found);
+        }
+        range.map(Self)
+    }
+}
+
+impl schemars::JsonSchema for StatusRange {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "StatusRange".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "anyOf": [
+                { "type": "integer", "minimum": 100, "maximum": 599 },
+                { "type": "string", "pattern": "^[1-5]([0-9]{2}(-[1-5][0-9]{2})?|xx)$" },
+            ],
+        })
+    }
+}
+
 /// The formats that have a name.
 const FORMATS: [&str; 4] = ["main", "combined", "gunicorn", "json"];
 
@@ -66,6 +121,8 @@ pub struct Log {
     pub access: LogTarget,
     /// Access log format.
     pub format: LogFormat,
+    /// Statuses that have lines; empty is all.
+    pub statuses: Vec<RangeInclusive<u16>>,
     /// Bytes of access log lines that gather in a shard.
     pub buffer: usize,
     /// Age at which they are written in any case.
@@ -92,6 +149,7 @@ impl Default for Log {
             error: LogTarget::Stderr,
             access: LogTarget::Stdout,
             format: preset(MAIN),
+            statuses: Vec::new(),
             buffer: 16 << 10,
             flush: Duration::from_secs(1),
         }
@@ -114,6 +172,10 @@ pub(super) fn resolve(raw: RawLog, around: &Around<'_>, found: &mut Findings) ->
             Some(written) => format(written, raw.escape.as_ref(), found),
             None => defaults.format,
         },
+        statuses: raw
+            .access_status
+            .map(|ranges| ranges.into_iter().map(|range| range.0).collect())
+            .unwrap_or_default(),
         error: match raw.error {
             Some(path) => target(&path, ("log.error", defaults.error), around, found),
             None => defaults.error,
@@ -225,6 +287,28 @@ mod tests {
         assert_eq!((log.buffer, log.flush.as_secs()), (64 << 10, 5));
         let log = good("[log]\naccess = '/dev/stderr'\nerror = 'off'", &[]).log;
         assert_eq!((log.access, log.error), (LogTarget::Stderr, LogTarget::Off));
+    }
+
+    #[test]
+    fn statuses() {
+        let text = "[log]\naccess_status = ['404', '5xx', '400-403', 302]";
+        let log = good(text, &[]).log;
+        assert_eq!(log.statuses, [404..=404, 500..=599, 400..=403, 302..=302]);
+        let log = good("", &[("RINGWAY_LOG_ACCESS_STATUS", "5xx, 404")]).log;
+        assert_eq!(log.statuses, [500..=599, 404..=404]);
+        let said = problems(
+            "[log]\naccess_status = ['6xx', '99', '403-400', 'x', '4-5']",
+            &[],
+        );
+        assert_eq!(
+            said.matches("is not a status between 100 and 599").count(),
+            5,
+            "{said}"
+        );
+        assert!(
+            said.starts_with("ringway.toml:2:18: log.access_status: \"6xx\""),
+            "{said}"
+        );
     }
 
     #[test]

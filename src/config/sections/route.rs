@@ -20,6 +20,8 @@ section! {
         builtin: BuiltinWord,
         /// The MCP gateway, at this path and below.
         mcp: bool,
+        /// Whether its requests have lines in the access log.
+        access_log: bool,
         /// Largest request body; by default server.max_body_size.
         max_body_size: Size<0, { 64 * GIB }>,
         /// Networks that may ask; everyone else is refused. Of several networks around an

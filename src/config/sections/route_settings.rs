@@ -7,6 +7,8 @@ use super::route::RawRoute;
 /// looked at for each request is compiled from here once, when the router is built.
 #[derive(Clone, Debug, Default)]
 pub struct RouteSettings {
+    /// Its requests have no lines in the access log.
+    pub is_unlogged: bool,
     /// Largest request body in bytes; `None` is `server.max_body_size`.
     pub max_body_size: Option<u64>,
     /// Which addresses may ask.
@@ -16,6 +18,7 @@ pub struct RouteSettings {
 /// Takes the settings out of what a route says.
 pub(super) fn resolve(raw: &mut RawRoute) -> RouteSettings {
     RouteSettings {
+        is_unlogged: raw.access_log.take() == Some(false),
         max_body_size: raw.max_body_size.take().map(|size| size.0),
         access: Access {
             allow: networks(raw.allow.take()),

@@ -78,12 +78,18 @@ fn log(log: &Log) -> Json {
             (&*template.text, escape)
         }
     };
+    let statuses: Vec<String> = log
+        .statuses
+        .iter()
+        .map(|range| format!("{}-{}", range.start(), range.end()))
+        .collect();
     object! {
         "level": log.level.as_str(),
         "error": target(&log.error, &LogTarget::Stderr),
         "access": target(&log.access, &LogTarget::Stdout),
         "format": format,
         "escape": escape,
+        "access_status": statuses,
         "buffer": log.buffer,
         "flush": time(log.flush),
     }

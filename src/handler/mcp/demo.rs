@@ -430,6 +430,7 @@ fn finished(mut out: Vec<u8>, outcome: demo::Outcome) -> Outcome {
             demo::Outcome::Result => None,
             demo::Outcome::Error(code) => Some(i64::from(code)),
         },
+        connect: None,
     }
 }
 

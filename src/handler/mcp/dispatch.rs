@@ -66,6 +66,7 @@ impl Asked {
         Outcome {
             message: jsonrpc::error(self.id(), code, message, data),
             error: Some(i64::from(code)),
+            connect: None,
         }
         .into()
     }
@@ -75,6 +76,7 @@ impl Asked {
         Outcome {
             message: jsonrpc::result(self.id(), result),
             error: None,
+            connect: None,
         }
         .into()
     }
@@ -140,6 +142,7 @@ impl Gateway {
             Ok(message) => Outcome {
                 message,
                 error: None,
+                connect: None,
             }
             .into(),
             Err(bad) => asked.refuse(INVALID_PARAMS, &bad.to_string(), None),

@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -105,6 +106,9 @@ pub struct Outcome {
     pub message: Bytes,
     /// `error.code` if it is an error response: it decides the HTTP status (-32021 is 400).
     pub error: Option<i64>,
+    /// How long connecting to the server took, zero on a kept connection; `None` where there
+    /// is none to connect to: a child.
+    pub connect: Option<Duration>,
 }
 
 /// One message of a streamed reply.

@@ -84,11 +84,11 @@ impl Gateway {
             Reply::Stream(events) => {
                 let running = Running::begin(self, client, id, label, events);
                 let started = running.started;
-                running.respond(accept, response).await;
+                let connect = running.respond(accept, response).await;
                 let header = clock::mono().saturating_duration_since(started);
                 let is_over = !matches!(response.body, Body::Stream(_));
                 response.upstream = Some(UpstreamTimes {
-                    connect: None,
+                    connect,
                     header,
                     response: is_over.then_some(header),
                 });
@@ -212,36 +212,48 @@ impl Running {
         }
     }
 
-    /// Waits for the first thing to happen and answers accordingly.
-    async fn respond(mut self, accept: Accept, response: &mut Response) {
+    /// Waits for the first thing to happen and answers accordingly. Returns how long connecting
+    /// took, where that is known by then.
+    async fn respond(mut self, accept: Accept, response: &mut Response) -> Option<Duration> {
         let era = self.client.revision.era();
         if !accept.events || self.place.is_none() {
             // No stream: what can only be sent on one is left out.
             return match self.outcome_alone().await {
-                Some(message) => whole(response, accept, era, message),
-                None => response.status = 202,
+                Some(outcome) => {
+                    let connect = outcome.connect;
+                    whole(response, accept, era, outcome);
+                    connect
+                }
+                None => {
+                    response.status = 202;
+                    None
+                }
             };
         }
         let first = match self.next(None).await {
             Next::Event(Some(Event::Response(outcome))) => {
                 self.outcome = Some(outcome_of(&outcome, self.label));
-                return whole(response, accept, era, outcome);
+                let connect = outcome.connect;
+                whole(response, accept, era, outcome);
+                return connect;
             }
             Next::Event(Some(Event::Failed(fault))) => {
                 self.outcome = Some(outcome_of_fault(&fault));
-                return whole(response, accept, era, failed(&self.id, &fault));
+                whole(response, accept, era, failed(&self.id, &fault));
+                return None;
             }
             Next::Event(Some(event)) => Some(event),
             Next::Event(None) => {
                 self.outcome = Some(metrics::Outcome::Unavailable);
-                return whole(response, accept, era, self.abandoned());
+                whole(response, accept, era, self.abandoned());
+                return None;
             }
             Next::Poke(Poke::Cancelled) => {
                 // A cancelled request gets no response; its stream just ends.
                 self.outcome = Some(metrics::Outcome::Cancelled);
                 sse::head(response);
                 response.body = Body::Static(b":\n\n");
-                return;
+                return None;
             }
             Next::Poke(Poke::Beat) | Next::Gone => None,
         };
@@ -254,6 +266,7 @@ impl Running {
         response.body = Body::Stream(receiver);
         let tasks = self.gateway.tasks.clone();
         tasks.spawn(self.pump(pieces, first));
+        None
     }
 
     /// From now on the beat goes to the stream itself.
@@ -425,6 +438,7 @@ impl Running {
         Outcome {
             message: jsonrpc::error(&self.id, INTERNAL_ERROR, why, None),
             error: Some(i64::from(INTERNAL_ERROR)),
+            connect: None,
         }
     }
 }
@@ -557,6 +571,7 @@ fn failed(id: &[u8], fault: &Fault) -> Outcome {
     Outcome {
         message: jsonrpc::error(id, INTERNAL_ERROR, &fault.to_string(), Some(&data)),
         error: Some(i64::from(INTERNAL_ERROR)),
+        connect: None,
     }
 }
 

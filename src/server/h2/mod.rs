@@ -61,7 +61,7 @@ pub(super) async fn serve(connection: &mut Connection, input: Input) -> Close {
         shared: Rc::default(),
         requests: 0,
         stage: Stage::Open,
-        armed: Armed::Nothing,
+        armed: Armed::Handshake,
     };
     poll_fn(|cx| driver.poll(cx)).await
 }
@@ -109,9 +109,12 @@ enum Stage {
 /// Which limit is armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Armed {
+    /// For the client's preface.
+    Handshake,
     Nothing,
-    /// For the next request, or the rest of a frame.
+    /// For the next request, after so many, or the rest of a frame.
     Idle {
+        requests: u64,
         is_inside_frame: bool,
     },
     /// For room to write, since so many bytes were sent.
@@ -143,15 +146,22 @@ impl Driver<'_> {
                 Poll::Ready(Some(Ok((request, respond)))) => self.begin(request, respond, cx),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(self.ended(Some(&error))),
                 Poll::Ready(None) => return Poll::Ready(self.ended(None)),
-                Poll::Pending if self.stage != Stage::Ending && self.is_flooded() => {}
-                Poll::Pending => break,
+                Poll::Pending if self.is_flooded() => {}
+                Poll::Pending => {
+                    let sent = self.wire.borrow_mut().poll_send(cx);
+                    match sent {
+                        Poll::Ready(Ok(())) => self.shared.all_sent(),
+                        Poll::Ready(Err(_)) => return Poll::Ready(Close::Now),
+                        Poll::Pending => {}
+                    }
+                    // The last answer of a connection that is to end may have left just now.
+                    let stage = self.stage;
+                    self.leave_if_told(cx);
+                    if self.stage == stage {
+                        break;
+                    }
+                }
             }
-        }
-        let sent = self.wire.borrow_mut().poll_send(cx);
-        match sent {
-            Poll::Ready(Ok(())) => self.shared.all_sent(),
-            Poll::Ready(Err(_)) => return Poll::Ready(Close::Now),
-            Poll::Pending => {}
         }
         self.arm();
         Poll::Pending
@@ -206,7 +216,7 @@ impl Driver<'_> {
         }
         let is_overdue = self.place.fired().is_some();
         let is_drained = self.server.drain.has_begun();
-        if is_overdue || is_drained && self.shared.streams() == 0 {
+        if is_overdue || is_drained && !self.is_busy() {
             self.stage = Stage::Ending;
             self.peer.abrupt_shutdown(Reason::NO_ERROR);
         } else if is_drained && self.stage == Stage::Open {
@@ -217,8 +227,16 @@ impl Driver<'_> {
         }
     }
 
+    /// Whether an answer is being made or sent.
+    fn is_busy(&self) -> bool {
+        self.shared.streams() > 0 || self.peer.has_streams()
+    }
+
     /// Ends a connection whose client has spent a budget.
     fn is_flooded(&mut self) -> bool {
+        if self.stage == Stage::Ending {
+            return false;
+        }
         let counter = match self.wire.borrow().flood() {
             None => return false,
             Some(Flood::Resets) => Counter::Http2Resets,
@@ -261,6 +279,7 @@ impl Driver<'_> {
             }
         } else if self.shared.streams() == 0 {
             Armed::Idle {
+                requests: self.requests,
                 is_inside_frame: wire.is_inside_frame(),
             }
         } else {
@@ -272,9 +291,12 @@ impl Driver<'_> {
         self.armed = wanted;
         let at = |timeout| self.server.time.now().mono + timeout;
         match wanted {
-            Armed::Nothing => self.place.disarm(),
+            Armed::Handshake | Armed::Nothing => self.place.disarm(),
             Armed::Send { .. } => self.place.arm(Limit::Send, at(settings.send_timeout)),
-            Armed::Idle { is_inside_frame } if is_inside_frame || self.requests == 0 => {
+            Armed::Idle {
+                requests,
+                is_inside_frame,
+            } if is_inside_frame || requests == 0 => {
                 let until = at(settings.client_header_timeout);
                 self.place.arm_idle(Limit::Header, until);
             }

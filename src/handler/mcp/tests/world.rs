@@ -493,5 +493,6 @@ pub(super) fn outcome(result: &str) -> Outcome {
     Outcome {
         message: format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#).into(),
         error: None,
+        connect: None,
     }
 }

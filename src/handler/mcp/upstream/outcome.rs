@@ -12,5 +12,9 @@ pub(crate) fn outcome(message: Bytes, parts: &Message) -> Outcome {
         Kind::Error => json::integer(&message, &["error", "code"]).or(Some(-32603)),
         _ => None,
     };
-    Outcome { message, error }
+    Outcome {
+        message,
+        error,
+        connect: None,
+    }
 }

@@ -49,6 +49,8 @@ struct Flight {
     session: SessionId,
     /// Whether the server may have seen the request.
     was_sent: bool,
+    /// How long connecting took, the last time.
+    connect: Option<Duration>,
 }
 
 /// What is left to do after one message.
@@ -105,6 +107,7 @@ impl Flight {
             original: Original::of(&call.message, &call.parts),
             session: Arc::from(""),
             was_sent: false,
+            connect: None,
             server,
             route,
             call,
@@ -214,6 +217,7 @@ impl Flight {
         };
         let server = Rc::clone(&self.server);
         let exchange = server.post(post, server.limits()).await?;
+        self.connect = Some(exchange.connect_time());
         match server.answered(exchange).await? {
             Answered::Message(message) => match self.batch(&message).await? {
                 Next::Done => Ok(()),
@@ -383,6 +387,7 @@ impl Flight {
     /// Hands the answer over with the client's id.
     async fn respond(&self, message: Bytes, parts: &Message) {
         let mut outcome = outcome(message, parts);
+        outcome.connect = self.connect;
         outcome.message = if parts.id.is_some() {
             self.original.restore_id(outcome.message, parts.id)
         } else {
