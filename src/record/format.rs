@@ -118,7 +118,7 @@ impl Line<'_> {
 
     fn time_or_transport(&self, variable: &Variable, to: &mut Value<'_>) {
         let upstream = self.response.upstream;
-        let tls = self.seen.tls.as_ref();
+        let tls = self.seen.tls;
         match variable {
             Variable::TimeIso8601 => {
                 let date = Civil::from_unix(self.unix.as_secs()).to_string();
@@ -144,7 +144,7 @@ impl Line<'_> {
             Variable::SslProtocol => to.text(tls.map(|tls| tls.protocol.as_bytes())),
             Variable::SslCipher => to.text(tls.map(|tls| tls.cipher.as_bytes())),
             Variable::SslServerName => {
-                let name = tls.and_then(|tls| tls.server_name);
+                let name = tls.and_then(|tls| tls.server_name.as_deref());
                 to.text(name.map(str::as_bytes));
             }
             Variable::SslSessionReused => match tls {

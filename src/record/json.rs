@@ -103,11 +103,11 @@ fn request(line: &Line<'_>, out: &mut Vec<u8>) {
             list_field(out, name, head.headers.all(known));
         }
     }
-    if let Some(tls) = &line.seen.tls {
+    if let Some(tls) = line.seen.tls {
         let version = tls.protocol.trim_start_matches("TLSv");
         text_field(out, "tls.protocol.version", version.as_bytes());
         text_field(out, "tls.cipher", tls.cipher.as_bytes());
-        if let Some(name) = tls.server_name {
+        if let Some(name) = &tls.server_name {
             text_field(out, "tls.client.server_name", name.as_bytes());
         }
         push(out, format_args!(",\"tls.resumed\":{}", tls.is_resumed));

@@ -61,18 +61,18 @@ pub struct Seen<'a> {
     /// Requests of the connection so far, this one too.
     pub requests: u64,
     /// TLS, where it is spoken.
-    pub tls: Option<SeenTls<'a>>,
+    pub tls: Option<&'a SeenTls>,
 }
 
 /// The TLS of a connection, in nginx's words.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SeenTls<'a> {
+#[derive(Clone, Debug)]
+pub struct SeenTls {
     /// `TLSv1.2` or `TLSv1.3`.
-    pub protocol: &'a str,
-    /// Cipher suite.
-    pub cipher: &'a str,
+    pub protocol: &'static str,
+    /// Cipher suite, as OpenSSL calls it.
+    pub cipher: &'static str,
     /// The name that the client asked for (SNI).
-    pub server_name: Option<&'a str>,
+    pub server_name: Option<Box<str>>,
     /// An earlier session went on.
     pub is_resumed: bool,
 }

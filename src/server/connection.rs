@@ -9,6 +9,7 @@ use crate::metrics::{Counter, Gauge};
 use crate::net::runtime::fence;
 use crate::net::tls::server::ServerTls;
 use crate::net::{Plain, Transport};
+use crate::record::SeenTls;
 use crate::server::deadlines::{Limit, Place};
 use crate::server::reader::Reader;
 use crate::server::{Entrance, Server};
@@ -30,6 +31,8 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     /// Requests so far.
     pub(super) requests: u64,
+    /// What the access log tells of its TLS; set by the handshake.
+    pub(super) tls: Option<Rc<SeenTls>>,
 }
 
 /// How a connection is to be closed.
@@ -59,6 +62,7 @@ pub(super) fn run(
         reader: Reader::new(Rc::new(transport)),
         peer,
         requests: 0,
+        tls: None,
     };
     Ok(async move {
         connection.server.recorder.shift(Gauge::Connections, 1);

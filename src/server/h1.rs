@@ -323,7 +323,7 @@ impl Connection {
     fn seen(&self) -> Seen<'_> {
         Seen {
             requests: self.requests,
-            tls: None,
+            tls: self.tls.as_deref(),
         }
     }
 

@@ -1,7 +1,10 @@
 //! From an accepted socket to HTTP: TLS.
 
+use std::rc::Rc;
+
 use crate::metrics::Counter;
 use crate::net::tls::server::HandshakeError;
+use crate::record::SeenTls;
 use crate::server::connection::{Close, Connection};
 use crate::server::deadlines::Limit;
 
@@ -31,10 +34,17 @@ impl Connection {
         let recorder = &server.recorder;
         match shaken {
             Ok(()) => {
-                recorder.count(match tls.facts().is_resumed() {
+                let facts = tls.facts();
+                recorder.count(match facts.is_resumed() {
                     true => Counter::TlsResumed,
                     false => Counter::TlsFull,
                 });
+                self.tls = Some(Rc::new(SeenTls {
+                    protocol: facts.protocol(),
+                    cipher: facts.cipher(),
+                    server_name: facts.server_name().map(Box::from),
+                    is_resumed: facts.is_resumed(),
+                }));
                 Ok(())
             }
             Err(HandshakeError::PlainHttp) => {

@@ -14,7 +14,7 @@ use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
 
-use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConfig};
 
 use crate::net::buffers::Buffers;
 use crate::net::stream::Plain;
@@ -283,6 +283,36 @@ impl Facts<'_> {
         match self.session.rustls.protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
             Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            _ => "",
+        }
+    }
+
+    /// The cipher suite by OpenSSL's name.
+    #[must_use]
+    pub fn cipher(&self) -> &'static str {
+        let suite = self.session.rustls.negotiated_cipher_suite();
+        match suite.map(|suite| suite.suite()) {
+            Some(CipherSuite::TLS13_AES_128_GCM_SHA256) => "TLS_AES_128_GCM_SHA256",
+            Some(CipherSuite::TLS13_AES_256_GCM_SHA384) => "TLS_AES_256_GCM_SHA384",
+            Some(CipherSuite::TLS13_CHACHA20_POLY1305_SHA256) => "TLS_CHACHA20_POLY1305_SHA256",
+            Some(CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256) => {
+                "ECDHE-ECDSA-AES128-GCM-SHA256"
+            }
+            Some(CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256) => {
+                "ECDHE-RSA-AES128-GCM-SHA256"
+            }
+            Some(CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384) => {
+                "ECDHE-ECDSA-AES256-GCM-SHA384"
+            }
+            Some(CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384) => {
+                "ECDHE-RSA-AES256-GCM-SHA384"
+            }
+            Some(CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256) => {
+                "ECDHE-ECDSA-CHACHA20-POLY1305"
+            }
+            Some(CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256) => {
+                "ECDHE-RSA-CHACHA20-POLY1305"
+            }
             _ => "",
         }
     }

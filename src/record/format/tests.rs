@@ -133,13 +133,16 @@ fn every_variable_has_nginxs_form() {
         ("X-A", b"2"),
         ("X-Request-Id", b"id-1"),
     ];
-    let mut seen = seen();
-    seen.tls = Some(SeenTls {
+    let tls = SeenTls {
         protocol: "TLSv1.3",
         cipher: "TLS_AES_128_GCM_SHA256",
-        server_name: Some("shop.example.com"),
+        server_name: Some("shop.example.com".into()),
         is_resumed: true,
-    });
+    };
+    let seen = Seen {
+        tls: Some(&tls),
+        ..seen()
+    };
     for (template, expected) in [
         ("$remote_addr:$remote_port", "192.0.2.7:4711"),
         ("$realip_remote_addr", "10.0.0.1"),

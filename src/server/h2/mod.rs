@@ -32,6 +32,7 @@ use crate::http::h2::Flood;
 use crate::metrics::Counter;
 use crate::net::runtime::{Panicked, fence};
 use crate::net::spawn;
+use crate::record::SeenTls;
 use crate::server::Server;
 use crate::server::connection::{Close, Connection};
 use crate::server::deadlines::{Limit, Place};
@@ -56,6 +57,7 @@ pub(super) async fn serve(connection: &mut Connection, input: Input) -> Close {
         server: &server,
         place,
         address: connection.peer,
+        tls: connection.tls.clone(),
         peer,
         wire,
         shared: Rc::default(),
@@ -127,6 +129,7 @@ struct Driver<'a> {
     server: &'a Rc<Server>,
     place: &'a Place,
     address: SocketAddr,
+    tls: Option<Rc<SeenTls>>,
     peer: Peer<Io, Bytes>,
     wire: Rc<RefCell<Wire>>,
     shared: Rc<Shared>,
@@ -189,6 +192,8 @@ impl Driver<'_> {
         let stream = Stream {
             server: Rc::clone(self.server),
             peer: self.address,
+            tls: self.tls.clone(),
+            requests: self.requests,
             counted: Counted::new(&self.shared),
             request,
             respond,

@@ -16,7 +16,7 @@ use crate::http::h1::Error;
 use crate::http::h2::{Opened, read_request};
 use crate::http::{Method, RequestHead, Response};
 use crate::metrics::Counter;
-use crate::record::{Ended, Seen};
+use crate::record::{Ended, Seen, SeenTls};
 use crate::route::Label;
 use crate::server::Server;
 use crate::server::answer::CLIENT_LEFT;
@@ -29,6 +29,10 @@ use crate::server::h2::shared::{Counted, Set, Shared};
 pub(super) struct Stream {
     pub(super) server: Rc<Server>,
     pub(super) peer: SocketAddr,
+    /// What the access log tells of the connection's TLS.
+    pub(super) tls: Option<Rc<SeenTls>>,
+    /// Requests of the connection so far, this one too.
+    pub(super) requests: u64,
     pub(super) counted: Counted,
     pub(super) request: ::http::Request<RecvStream>,
     pub(super) respond: SendResponse<Bytes>,
@@ -57,6 +61,10 @@ impl Stream {
         let asked = Asked {
             server: &self.server,
             peer: self.peer,
+            seen: Seen {
+                requests: self.requests,
+                tls: self.tls.as_deref(),
+            },
             shared: self.counted.shared(),
             respond: self.respond,
             now: self.now,
@@ -84,6 +92,7 @@ fn is_too_large(server: &Server, head: &RequestHead, opened: Opened) -> bool {
 struct Asked<'a> {
     server: &'a Server,
     peer: SocketAddr,
+    seen: Seen<'a>,
     shared: &'a Shared,
     respond: SendResponse<Bytes>,
     now: Now,
@@ -92,7 +101,7 @@ struct Asked<'a> {
 impl Asked<'_> {
     async fn exchange(mut self, set: &mut Set, source: RecvStream, opened: Opened) {
         let Set { head, response } = set;
-        let server = self.server;
+        let (server, seen) = (self.server, self.seen);
         let found = exchange::find(server, head);
         let exchange = exchange::open(server, head, found, (self.peer, self.now));
         let max = exchange::body_limit(server, found);
@@ -122,7 +131,7 @@ impl Asked<'_> {
             body_bytes,
             at,
             response,
-            seen: Seen::default(),
+            seen,
         };
         server.record.finish(&exchange, head, label, ended);
     }
@@ -130,7 +139,7 @@ impl Asked<'_> {
     /// Answers a request that cannot be read, or not taken.
     async fn refuse(self, set: &mut Set, error: &Error) {
         let Set { head, response } = set;
-        let (server, now) = (self.server, self.now);
+        let (server, seen, now) = (self.server, self.seen, self.now);
         server.recorder.count(Counter::MalformedRequests);
         let exchange = exchange::open(server, head, None, (self.peer, now));
         *response = Response::problem(error.status(), &error.to_string());
@@ -142,7 +151,7 @@ impl Asked<'_> {
             body_bytes,
             at: clock::mono(),
             response,
-            seen: Seen::default(),
+            seen,
         };
         let label = server.label(Label::NONE);
         server.record.finish(&exchange, head, label, ended);
