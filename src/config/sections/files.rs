@@ -46,6 +46,8 @@ pub struct Files {
     pub is_single: bool,
     /// The whole path is looked up below `root`, and not just what follows the route's.
     pub is_whole_path: bool,
+    /// The route's own path is the directory without its slash: `/x` and not `/x/`.
+    pub lacks_slash: bool,
     /// What answers for a directory, in this order.
     pub index: Vec<String>,
     /// `Expires` and the `max-age` that goes with it.
@@ -152,6 +154,7 @@ pub(super) fn resolve(
         root,
         is_single,
         is_whole_path,
+        lacks_slash: matches!(rule, PathRule::Prefix(path) if !path.ends_with('/')),
         index: index(raw, found),
         expires: raw.expires.take().map_or(Expires::Off, |text| {
             checked(&text, "route.expires", parse_expires(&text.value), found)

@@ -129,6 +129,9 @@ impl Site {
             place(path, self.settings.hidden).ok_or_else(absent)?
         };
         let root = self.root(shared, now).await?;
+        if path.is_empty() && self.settings.lacks_slash {
+            return Ok(Found::MissingSlash);
+        }
         let found = self.look(shared, &root, (path, place), now).await;
         match (&found, &self.settings.fallback) {
             (Err(Fault::Refused(Refused::Absent)), Some(fallback)) => {

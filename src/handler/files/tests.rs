@@ -19,6 +19,7 @@ pub(super) fn settings() -> config::Files {
         root: "/".into(),
         is_single: false,
         is_whole_path: false,
+        lacks_slash: false,
         index: vec!["index.html".into()],
         expires: Expires::Off,
         cache_control: None,
