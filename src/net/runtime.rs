@@ -11,6 +11,7 @@ use io_uring::IoUring;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 
+use crate::base::clock;
 use crate::net::sys::Fence;
 
 /// Submission entries of a ring: what one turn of the loop may submit before it has to enter
@@ -210,7 +211,7 @@ pub const fn fence<F: Future>(future: F) -> Fence<F> {
 
 /// Waits. Timers have a grain of 1 ms and never fire early.
 pub async fn sleep(duration: Duration) {
-    sleep_until(monoio::time::Instant::now() + duration).await;
+    sleep_until(monoio::time::Instant::from_std(clock::mono()) + duration).await;
 }
 
 /// Waits until then. The runtime's own timer wakes whoever polled it first, for ever; a wait may

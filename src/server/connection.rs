@@ -11,6 +11,8 @@ use crate::net::tls::server::ServerTls;
 use crate::net::{Plain, Transport};
 use crate::record::SeenTls;
 use crate::server::deadlines::{Limit, Place};
+use crate::server::h2;
+use crate::server::lent::Input;
 use crate::server::reader::Reader;
 use crate::server::{Entrance, Server};
 
@@ -97,6 +99,7 @@ impl Connection {
             Transport::Tls(_) => Box::pin(self.open()).await,
         };
         let close = match opened {
+            Ok(()) if self.has_agreed_on_h2() => Box::pin(h2::serve(self, Input::default())).await,
             Ok(()) => self.serve().await,
             Err(close) => close,
         };
@@ -109,6 +112,12 @@ impl Connection {
             // The kernel would go on sending to a client that does not read.
             let _ = self.reader.socket().reset_on_close();
         }
+    }
+
+    /// Whether TLS negotiated HTTP/2.
+    fn has_agreed_on_h2(&self) -> bool {
+        let tls = self.reader.socket().tls();
+        tls.is_some_and(|tls| tls.facts().is_h2())
     }
 
     pub(super) fn has_fired(&self, limit: Limit) -> bool {

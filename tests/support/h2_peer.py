@@ -244,6 +244,27 @@ class Raw:
                 return None
             self.buffer += data
 
+    def drink(self):
+        """Takes what has come and waits for nothing."""
+        self.sock.setblocking(False)
+        try:
+            while data := self.sock.recv(1 << 16):
+                self.buffer += data
+            self.is_closed = True
+        except (BlockingIOError, ConnectionResetError, BrokenPipeError):
+            pass
+        finally:
+            self.sock.settimeout(20)
+
+    def has_goaway(self):
+        """Whether one is among what has come and was not read."""
+        at = 0
+        while len(self.buffer) >= at + 9:
+            if self.buffer[at + 3] == 7:
+                return True
+            at += 9 + int.from_bytes(self.buffer[at : at + 3], "big")
+        return False
+
     def wait(self, kind, seconds=20.0, **wanted):
         """The next frame of that kind with those attributes; `None` if the end comes first."""
         end = time.monotonic() + seconds

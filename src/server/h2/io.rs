@@ -22,6 +22,9 @@ use crate::server::reader::Reader;
 /// What is written at most at once; more waits in the crate.
 const GATHER_BYTES_MAX: usize = LARGE_BYTES;
 
+/// A GOAWAY frame with the longest of the crate's reasons fits.
+const LAST_WORDS_BYTES: usize = 64;
+
 /// The crate's hold on a connection's bytes.
 #[derive(Debug)]
 pub(super) struct Io(pub(super) Rc<RefCell<Wire>>);
@@ -42,6 +45,8 @@ pub(super) struct Wire {
     /// Bytes sent since the beginning.
     pub(super) sent_total: u64,
     writable: Option<Pin<Box<dyn Future<Output = io::Result<()>>>>>,
+    /// The end of what the crate has sent: the GOAWAY in which it says why.
+    last_words: Vec<u8>,
 }
 
 impl Wire {
@@ -58,6 +63,7 @@ impl Wire {
             sent: 0,
             sent_total: 0,
             writable: None,
+            last_words: Vec::new(),
         }
     }
 
@@ -69,6 +75,11 @@ impl Wire {
     /// Whether the client has stopped sending.
     pub(super) const fn has_ended(&self) -> bool {
         self.has_ended
+    }
+
+    /// The last bytes that were sent, once the crate has ended the connection.
+    pub(super) fn last_words(&self) -> &[u8] {
+        &self.last_words
     }
 
     /// Whether the client owes the rest of a frame or a field block.
@@ -233,6 +244,11 @@ impl AsyncWrite for Io {
 
     /// Sends the last bytes; closing is the connection's.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().poll_send(cx)
+        let mut wire = self.0.borrow_mut();
+        if wire.last_words.is_empty() {
+            let from = wire.output.len().saturating_sub(LAST_WORDS_BYTES);
+            wire.last_words = wire.output.get(from..).unwrap_or_default().to_vec();
+        }
+        wire.poll_send(cx)
     }
 }

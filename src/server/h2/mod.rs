@@ -263,7 +263,8 @@ impl Driver<'_> {
     /// The connection is over, if by an error of the client's, it is counted.
     fn ended(&self, error: Option<&::h2::Error>) -> Close {
         if let Some(error) = error.filter(|error| error.is_library() && error.is_go_away()) {
-            self.server.recorder.count(counter_of(error));
+            let counter = counter_of(error, self.wire.borrow().last_words());
+            self.server.recorder.count(counter);
             let address = self.address;
             let log = &self.server.log;
             log.debug("http2", format_args!("{address}: {error}"));
@@ -313,20 +314,19 @@ impl Driver<'_> {
     }
 }
 
-/// What the crate ended a connection for. It says so in words alone.
-fn counter_of(error: &::h2::Error) -> Counter {
+/// What the crate ended a connection for. It says so to the client alone, in words.
+fn counter_of(error: &::h2::Error, last_words: &[u8]) -> Counter {
     if error.reason() != Some(Reason::ENHANCE_YOUR_CALM) {
         return Counter::Http2ProtocolErrors;
     }
-    let text = error.to_string();
-    let says = |word| text.contains(word);
-    if says("too_many_internal_resets") {
+    let says = |words: &[u8]| memchr::memmem::find(last_words, words).is_some();
+    if says(b"too_many_internal_resets") {
         Counter::Http2FaultyStreams
-    } else if says("too_many_resets") {
+    } else if says(b"too_many_resets") {
         Counter::Http2Resets
-    } else if says("too_many_continuations") || says("header_list") {
+    } else if says(b"too_many_continuations") || says(b"header_list") {
         Counter::Http2Heads
-    } else if says("data_frames") {
+    } else if says(b"data_frames") {
         Counter::Http2SmallFrames
     } else {
         Counter::Http2ProtocolErrors
