@@ -110,7 +110,7 @@ def test_long_names_stay_within_64_characters(ringway):
 
 def test_pages_of_the_server_are_walked(ringway):
     gateway = behind(ringway, {"odd": odd_stdio("--pages", "7")})
-    assert len(gateway.server("odd")["tools"]) == 15
+    assert len(gateway.server("odd")["tools"]) == 17
     client = Modern(f"{gateway.mcp_url}")
     names, cursor = [], None
     for _ in range(20):
