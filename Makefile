@@ -1,7 +1,7 @@
 # Everything a developer types. `make help` lists it.
 PY := tests/.env/py/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help run release test lint unit deps programs integration conformance bench-quick k8s-check image tune untune clean-env
+.PHONY: help run release test lint unit deps programs integration conformance bench-quick k8s-check image tune untune audit clean-env
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -56,14 +56,12 @@ tune: ## kernel settings for a busy machine: shows the difference; as root also 
 	@if [ "$$(id -u)" = 0 ]; then python3 tuning/tune.py apply; \
 	else python3 tuning/tune.py show || echo "as root, this sets them: sudo make tune"; fi
 
-unk8s-check: deps ## render every overlay of k8s/ and check it against the Kubernetes schemas
-	$(PY) -m pytest tests/test_kubernetes.py
-
-image: ## the container image; needs docker or podman (CONTAINER=podman)
-	$(or $(CONTAINER),docker) build -f Containerfile -t ringway:local .
-
-tune: ## write the old kernel settings back (as root)
+untune: ## write the old kernel settings back (as root)
 	python3 tuning/tune.py undo
+
+audit: ## licences, sources and bans of all dependencies, by cargo-deny (installs it once)
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check licenses bans sources
 
 clean-env: ## remove what `make test` installed
 	rm -rf tests/.env tests/node_modules
