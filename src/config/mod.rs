@@ -34,6 +34,7 @@ pub use schema::json_schema;
 pub use sections::access::Access;
 pub use sections::files::{Expires, FileCache, Files, Symlinks};
 pub use sections::http2::Http2;
+pub use sections::limit::{ConnectionLimit, LimitKey, OnError, RateLimit};
 pub use sections::listener::Listener;
 pub use sections::log::{Log, LogTarget};
 pub use sections::mcp::{Mcp, Namespace};

@@ -109,7 +109,6 @@ pub(super) use section;
 const PLANNED: &[&str] = &[
     "compression",
     "cache",
-    "rate_limit",
     "upstream",
     "tls",
     "virtual",

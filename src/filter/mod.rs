@@ -5,6 +5,7 @@
 mod access;
 mod client;
 mod guard;
+pub mod limit;
 mod request_id;
 
 pub use access::AccessRules;

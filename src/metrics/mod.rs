@@ -145,199 +145,153 @@ const FILE_CACHE: Family = counter(
      changed, or none.",
 );
 
-/// Counters of one shard. They only grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the help text says what each counts")]
-pub enum Counter {
-    Accepts,
-    AcceptErrors,
-    ConnectionsRefused,
-    Panics,
-    MalformedRequests,
-    BufferPoolMisses,
-    AccessLogDropped,
-    ReceivedBytes,
-    SentBytes,
-    TimeoutHeader,
-    TimeoutBody,
-    TimeoutSend,
-    TimeoutKeepAlive,
-    TimeoutHandshake,
-    RefusedStreams,
-    RefusedCalls,
-    RefusedQuestions,
-    RefusedNotes,
-    SlowStreams,
-    ForgottenRevocations,
-    AccessDenied,
-    Http2Connections,
-    Http2Streams,
-    Http2Resets,
-    Http2ControlFrames,
-    Http2WindowUpdates,
-    Http2FaultyStreams,
-    Http2SmallFrames,
-    Http2Heads,
-    Http2StreamsAfterGoaway,
-    Http2ProtocolErrors,
-    TlsFull,
-    TlsResumed,
-    TlsFailed,
-    TlsPlainHttp,
-    FileCacheHits,
-    FileCacheRevalidated,
-    FileCacheMisses,
-    FileCacheEvictions,
+const TLS_HANDSHAKES: Family = counter(
+    "ringway_tls_handshakes",
+    "TLS handshakes with clients by how they ended.",
+);
+
+const RATE_LIMIT: Family = counter(
+    "ringway_rate_limit_decisions",
+    "Decisions of rate limits; unanswered ones went by on_error.",
+);
+
+const CONNECTION_LIMIT: Family = counter(
+    "ringway_connection_limit_decisions",
+    "Refusals of connection limits; unanswered ones went by on_error.",
+);
+
+/// Defines [`Counter`] from one list: the counter, its family, and the label that tells it from
+/// the others of its family. Those of one family stand together.
+macro_rules! counters {
+    ($($name:ident => $family:expr $(, $key:literal = $value:literal)?;)*) => {
+        /// Counters of one shard. They only grow.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "the help text says what each counts")]
+        pub enum Counter {
+            $($name,)*
+        }
+
+        impl Counter {
+            /// All of them in the order of exposition.
+            pub const ALL: [Self; [$(stringify!($name)),*].len()] = [$(Self::$name),*];
+
+            /// The family.
+            #[must_use]
+            pub const fn family(self) -> Family {
+                match self {
+                    $(Self::$name => $family,)*
+                }
+            }
+
+            /// The label that tells it from the others of its family.
+            #[must_use]
+            pub const fn label(self) -> Option<(&'static str, &'static str)> {
+                match self {
+                    $(Self::$name => counters!(@label $($key = $value)?),)*
+                }
+            }
+        }
+    };
+    (@label $key:literal = $value:literal) => { Some(($key, $value)) };
+    (@label) => { None };
 }
 
-impl Counter {
-    /// All of them in the order of exposition; those of one family stand together.
-    pub const ALL: [Self; 39] = [
-        Self::Accepts,
-        Self::AcceptErrors,
-        Self::ConnectionsRefused,
-        Self::Panics,
-        Self::MalformedRequests,
-        Self::BufferPoolMisses,
-        Self::AccessLogDropped,
-        Self::ReceivedBytes,
-        Self::SentBytes,
-        Self::TimeoutHeader,
-        Self::TimeoutBody,
-        Self::TimeoutSend,
-        Self::TimeoutKeepAlive,
-        Self::TimeoutHandshake,
-        Self::RefusedStreams,
-        Self::RefusedCalls,
-        Self::RefusedQuestions,
-        Self::RefusedNotes,
-        Self::SlowStreams,
-        Self::ForgottenRevocations,
-        Self::AccessDenied,
-        Self::Http2Connections,
-        Self::Http2Streams,
-        Self::Http2Resets,
-        Self::Http2ControlFrames,
-        Self::Http2WindowUpdates,
-        Self::Http2FaultyStreams,
-        Self::Http2SmallFrames,
-        Self::Http2Heads,
-        Self::Http2StreamsAfterGoaway,
-        Self::Http2ProtocolErrors,
-        Self::TlsFull,
-        Self::TlsResumed,
-        Self::TlsFailed,
-        Self::TlsPlainHttp,
-        Self::FileCacheHits,
-        Self::FileCacheRevalidated,
-        Self::FileCacheMisses,
-        Self::FileCacheEvictions,
-    ];
-
-    /// The family.
-    #[must_use]
-    pub const fn family(self) -> Family {
-        match self {
-            Self::Accepts => counter("ringway_accepts", "Connections accepted."),
-            Self::AcceptErrors => counter(
-                "ringway_accept_errors",
-                "Failed accepts, e.g. for want of file descriptors.",
-            ),
-            Self::ConnectionsRefused => counter(
-                "ringway_connections_refused",
-                "Connections closed at once because max_connections was reached.",
-            ),
-            Self::Panics => counter("ringway_panics", "Panics fenced off in a connection."),
-            Self::MalformedRequests => counter(
-                "ringway_malformed_requests",
-                "Requests refused because their head or framing broke HTTP.",
-            ),
-            Self::BufferPoolMisses => counter(
-                "ringway_buffer_pool_misses",
-                "Buffers allocated because the shard's pool was empty.",
-            ),
-            Self::AccessLogDropped => counter(
-                "ringway_access_log_dropped_lines",
-                "Access log lines lost because the writer could not keep up.",
-            ),
-            Self::ReceivedBytes => counter("ringway_received_bytes", "Bytes read from clients."),
-            Self::SentBytes => counter("ringway_sent_bytes", "Bytes written to clients."),
-            Self::AccessDenied => counter(
-                "ringway_access_denied",
-                "Requests refused because of the address they came from.",
-            ),
-            Self::TimeoutHeader
-            | Self::TimeoutBody
-            | Self::TimeoutSend
-            | Self::TimeoutKeepAlive
-            | Self::TimeoutHandshake => TIMEOUTS,
-            Self::FileCacheHits | Self::FileCacheRevalidated | Self::FileCacheMisses => FILE_CACHE,
-            Self::FileCacheEvictions => counter(
-                "ringway_file_cache_evictions",
-                "Files that went from a shard's cache to make room.",
-            ),
-            Self::RefusedStreams
-            | Self::RefusedCalls
-            | Self::RefusedQuestions
-            | Self::RefusedNotes
-            | Self::SlowStreams
-            | Self::ForgottenRevocations => REFUSALS,
-            Self::Http2Connections => counter(
-                "ringway_http2_connections",
-                "Connections that speak HTTP/2.",
-            ),
-            Self::Http2Streams => counter(
-                "ringway_http2_streams",
-                "Requests over HTTP/2 that were taken.",
-            ),
-            Self::Http2Resets
-            | Self::Http2ControlFrames
-            | Self::Http2WindowUpdates
-            | Self::Http2FaultyStreams
-            | Self::Http2SmallFrames
-            | Self::Http2Heads
-            | Self::Http2StreamsAfterGoaway
-            | Self::Http2ProtocolErrors => HTTP2_ENDED,
-            Self::TlsFull | Self::TlsResumed | Self::TlsFailed | Self::TlsPlainHttp => counter(
-                "ringway_tls_handshakes",
-                "TLS handshakes with clients by how they ended.",
-            ),
-        }
-    }
-
-    /// The label that tells it from the others of its family.
-    #[must_use]
-    pub const fn label(self) -> Option<(&'static str, &'static str)> {
-        Some(match self {
-            Self::TimeoutHeader => ("limit", "client_header"),
-            Self::TimeoutBody => ("limit", "client_body"),
-            Self::TimeoutSend => ("limit", "send"),
-            Self::TimeoutKeepAlive => ("limit", "keepalive"),
-            Self::TimeoutHandshake => ("limit", "tls_handshake"),
-            Self::TlsFull => ("result", "full"),
-            Self::TlsResumed => ("result", "resumed"),
-            Self::TlsFailed => ("result", "failed"),
-            Self::TlsPlainHttp => ("result", "plain_http"),
-            Self::RefusedStreams => ("bound", "streams"),
-            Self::RefusedCalls => ("bound", "calls"),
-            Self::RefusedQuestions => ("bound", "questions_to_clients"),
-            Self::RefusedNotes => ("bound", "session_notes"),
-            Self::SlowStreams => ("bound", "stream_queue"),
-            Self::ForgottenRevocations => ("bound", "revocations"),
-            Self::Http2Resets => ("reason", "resets"),
-            Self::Http2ControlFrames => ("reason", "control_frames"),
-            Self::Http2WindowUpdates => ("reason", "window_updates"),
-            Self::Http2FaultyStreams => ("reason", "faulty_streams"),
-            Self::Http2SmallFrames => ("reason", "small_frames"),
-            Self::Http2Heads => ("reason", "heads"),
-            Self::Http2StreamsAfterGoaway => ("reason", "streams_after_goaway"),
-            Self::Http2ProtocolErrors => ("reason", "protocol_error"),
-            Self::FileCacheHits => ("result", "hit"),
-            Self::FileCacheRevalidated => ("result", "revalidated"),
-            Self::FileCacheMisses => ("result", "miss"),
-            _ => return None,
-        })
-    }
+counters! {
+    Accepts => counter(
+        "ringway_accepts",
+        "Connections accepted.",
+    );
+    AcceptErrors => counter(
+        "ringway_accept_errors",
+        "Failed accepts, e.g. for want of file descriptors.",
+    );
+    ConnectionsRefused => counter(
+        "ringway_connections_refused",
+        "Connections closed at once because max_connections was reached.",
+    );
+    Panics => counter(
+        "ringway_panics",
+        "Panics fenced off in a connection.",
+    );
+    MalformedRequests => counter(
+        "ringway_malformed_requests",
+        "Requests refused because their head or framing broke HTTP.",
+    );
+    BufferPoolMisses => counter(
+        "ringway_buffer_pool_misses",
+        "Buffers allocated because the shard's pool was empty.",
+    );
+    AccessLogDropped => counter(
+        "ringway_access_log_dropped_lines",
+        "Access log lines lost because the writer could not keep up.",
+    );
+    ReceivedBytes => counter(
+        "ringway_received_bytes",
+        "Bytes read from clients.",
+    );
+    SentBytes => counter(
+        "ringway_sent_bytes",
+        "Bytes written to clients.",
+    );
+    TimeoutHeader => TIMEOUTS, "limit" = "client_header";
+    TimeoutBody => TIMEOUTS, "limit" = "client_body";
+    TimeoutSend => TIMEOUTS, "limit" = "send";
+    TimeoutKeepAlive => TIMEOUTS, "limit" = "keepalive";
+    TimeoutHandshake => TIMEOUTS, "limit" = "tls_handshake";
+    RefusedStreams => REFUSALS, "bound" = "streams";
+    RefusedCalls => REFUSALS, "bound" = "calls";
+    RefusedQuestions => REFUSALS, "bound" = "questions_to_clients";
+    RefusedNotes => REFUSALS, "bound" = "session_notes";
+    SlowStreams => REFUSALS, "bound" = "stream_queue";
+    ForgottenRevocations => REFUSALS, "bound" = "revocations";
+    AccessDenied => counter(
+        "ringway_access_denied",
+        "Requests refused because of the address they came from.",
+    );
+    RateLimitPassed => RATE_LIMIT, "decision" = "passed";
+    RateLimitDelayed => RATE_LIMIT, "decision" = "delayed";
+    RateLimitRefused => RATE_LIMIT, "decision" = "refused";
+    RateLimitDelayedDry => RATE_LIMIT, "decision" = "delayed_dry_run";
+    RateLimitRefusedDry => RATE_LIMIT, "decision" = "refused_dry_run";
+    RateLimitUnanswered => RATE_LIMIT, "decision" = "unanswered";
+    RateLimitEvicted => counter(
+        "ringway_rate_limit_evicted_keys",
+        "Keys forgotten for want of room before their requests had leaked out; raise size.",
+    );
+    ConnectionLimitRefused => CONNECTION_LIMIT, "decision" = "refused";
+    ConnectionLimitRefusedDry => CONNECTION_LIMIT, "decision" = "refused_dry_run";
+    ConnectionLimitUnanswered => CONNECTION_LIMIT, "decision" = "unanswered";
+    ConnectionLimitFull => counter(
+        "ringway_connection_limit_full",
+        "Places that could not be counted for want of room; raise size.",
+    );
+    Http2Connections => counter(
+        "ringway_http2_connections",
+        "Connections that speak HTTP/2.",
+    );
+    Http2Streams => counter(
+        "ringway_http2_streams",
+        "Requests over HTTP/2 that were taken.",
+    );
+    Http2Resets => HTTP2_ENDED, "reason" = "resets";
+    Http2ControlFrames => HTTP2_ENDED, "reason" = "control_frames";
+    Http2WindowUpdates => HTTP2_ENDED, "reason" = "window_updates";
+    Http2FaultyStreams => HTTP2_ENDED, "reason" = "faulty_streams";
+    Http2SmallFrames => HTTP2_ENDED, "reason" = "small_frames";
+    Http2Heads => HTTP2_ENDED, "reason" = "heads";
+    Http2StreamsAfterGoaway => HTTP2_ENDED, "reason" = "streams_after_goaway";
+    Http2ProtocolErrors => HTTP2_ENDED, "reason" = "protocol_error";
+    TlsFull => TLS_HANDSHAKES, "result" = "full";
+    TlsResumed => TLS_HANDSHAKES, "result" = "resumed";
+    TlsFailed => TLS_HANDSHAKES, "result" = "failed";
+    TlsPlainHttp => TLS_HANDSHAKES, "result" = "plain_http";
+    FileCacheHits => FILE_CACHE, "result" = "hit";
+    FileCacheRevalidated => FILE_CACHE, "result" = "revalidated";
+    FileCacheMisses => FILE_CACHE, "result" = "miss";
+    FileCacheEvictions => counter(
+        "ringway_file_cache_evictions",
+        "Files that went from a shard's cache to make room.",
+    );
 }
 
 /// Levels of one shard. They go up and down.

@@ -9,7 +9,8 @@ pub struct Address<M> {
     sender: across::Sender<M>,
 }
 
-/// A thread's own box.
+/// A thread's own box. A clone takes from the same one: for whoever comes after a thread that
+/// crashed.
 #[derive(Debug)]
 pub struct Inbox<M> {
     receiver: across::Receiver<M>,
@@ -59,6 +60,14 @@ impl<M> Clone for Address<M> {
     fn clone(&self) -> Self {
         Self {
             sender: self.sender.clone(),
+        }
+    }
+}
+
+impl<M> Clone for Inbox<M> {
+    fn clone(&self) -> Self {
+        Self {
+            receiver: self.receiver.clone(),
         }
     }
 }

@@ -11,9 +11,11 @@ use crate::http::h1::{BodyKind, ServerConn};
 use crate::http::{Body, Method, RequestHead, Response};
 use crate::metrics::Counter;
 use crate::net::runtime::fence;
+use crate::net::sleep;
 use crate::record::Exchange;
 use crate::route::{Label, Match};
 use crate::server::Server;
+use crate::server::counting::{Passage, Passing};
 
 /// A head is complete: finds its route.
 pub(super) fn find<'a>(server: &'a Server, head: &'a RequestHead) -> Option<Match<'a>> {
@@ -44,7 +46,7 @@ pub(super) fn open(
 /// Lets the handler answer. A handler that panics has answered 500; `false` tells of it.
 pub(super) async fn answer(
     server: &Server,
-    (found, client): (Option<Match<'_>>, &Client),
+    (found, exchange): (Option<Match<'_>>, &Exchange),
     head: &RequestHead,
     (body, now): (Body, Now),
     response: &mut Response,
@@ -57,15 +59,27 @@ pub(super) async fn answer(
         server.handlers.not_found(head, response);
         return true;
     };
-    if let Some(guard) = &found.endpoint.guard
-        && !pass(server, guard, client, response)
-    {
-        return true;
+    if let Some(guard) = &found.endpoint.guard {
+        match pass(server, guard, (head, exchange), now) {
+            Passage::Open => {}
+            Passage::Refused(refusal) => {
+                *response = *refusal;
+                return true;
+            }
+            passage => {
+                // In a box: most requests never wait here.
+                let waiting = wait(server, guard, (head, exchange), (passage, now));
+                if let Some(refusal) = Box::pin(waiting).await {
+                    *response = *refusal;
+                    return true;
+                }
+            }
+        }
     }
     let request = Incoming {
         head,
         found,
-        client,
+        client: &exchange.client,
         body,
         now,
     };
@@ -77,17 +91,63 @@ pub(super) async fn answer(
     handled.is_ok()
 }
 
-/// The filters between route and handler, in this order: who, how often. `false`: the response
-/// is a refusal.
-fn pass(server: &Server, guard: &Guard, client: &Client, response: &mut Response) -> bool {
+/// The filters between route and handler, in this order: who, how often, how many at once.
+pub(super) fn pass(
+    server: &Server,
+    guard: &Guard,
+    (head, exchange): (&RequestHead, &Exchange),
+    now: Now,
+) -> Passage {
     if let Some(access) = &guard.access
-        && !access.allows(client.address)
+        && !access.allows(exchange.client.address)
     {
         server.recorder.count(Counter::AccessDenied);
-        *response = Problem::Forbidden.response();
-        return false;
+        return Passage::Refused(Box::new(Problem::Forbidden.response()));
     }
-    true
+    match &server.counting {
+        Some(counting) if guard.is_counted() => {
+            let passing = passing(guard, (head, exchange), now);
+            counting.pass(passing, &mut exchange.kept.borrow_mut())
+        }
+        _ => Passage::Open,
+    }
+}
+
+/// Waits as [`pass`] says. `Some` is a refusal.
+pub(super) async fn wait(
+    server: &Server,
+    guard: &Guard,
+    (head, exchange): (&RequestHead, &Exchange),
+    (passage, now): (Passage, Now),
+) -> Option<Box<Response>> {
+    let mut passage = passage;
+    if let (Passage::Ask, Some(counting)) = (&passage, &server.counting) {
+        let mut kept = None;
+        let passing = passing(guard, (head, exchange), now);
+        passage = counting.pass_asking(passing, &mut kept).await;
+        *exchange.kept.borrow_mut() = kept;
+    }
+    match passage {
+        Passage::Refused(refusal) => Some(refusal),
+        Passage::After(delay) => {
+            sleep(delay).await;
+            None
+        }
+        Passage::Open | Passage::Ask => None,
+    }
+}
+
+fn passing<'a>(
+    guard: &'a Guard,
+    (head, exchange): (&'a RequestHead, &'a Exchange),
+    now: Now,
+) -> Passing<'a> {
+    Passing {
+        guard,
+        head,
+        client: &exchange.client,
+        now: now.mono,
+    }
 }
 
 /// Adds what every response carries.

@@ -210,7 +210,7 @@ impl Connection {
         };
         let (mut content, body) = Content::open(&mut wire, kind, expects_continue);
         let handled = {
-            let asked = (found, &exchange.client);
+            let asked = (found, &exchange);
             let handling = exchange::answer(&server, asked, head, (body, *now), response);
             handle(pin!(handling), &mut content, &mut wire).await
         };

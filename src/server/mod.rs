@@ -8,6 +8,7 @@ mod accept;
 mod answer;
 mod connection;
 mod content;
+mod counting;
 mod deadlines;
 mod drain;
 mod entrance;
@@ -21,6 +22,7 @@ mod reader;
 mod time;
 
 pub use accept::accept;
+pub use counting::{Counting, Links};
 pub use deadlines::{Deadlines, SWEEP_INTERVAL};
 pub use drain::Drain;
 pub use entrance::{Entrance, EntranceTls};
@@ -54,6 +56,7 @@ pub struct Server {
     buffers: Buffers,
     disk: Option<Disk>,
     lender: Lender,
+    counting: Option<Rc<Counting>>,
     h2: h2::Kept,
     time: Rc<Time>,
     deadlines: Rc<Deadlines>,
@@ -72,6 +75,8 @@ pub struct Parts {
     pub handlers: Handlers,
     /// Metrics and access log.
     pub record: Record,
+    /// Limits that hold over all shards, where there are any.
+    pub counting: Option<Rc<Counting>>,
     /// The shard's buffers.
     pub buffers: Buffers,
     /// The way to the threads that wait for disks; `None` where no route has files.
@@ -96,6 +101,7 @@ impl Server {
             filter: ResponseFilter::new(&parts.config),
             recorder: Rc::clone(parts.record.recorder()),
             lender: Lender::default(),
+            counting: parts.counting,
             h2: h2::Kept::default(),
             config: parts.config,
             router: parts.router,
@@ -126,6 +132,12 @@ impl Server {
     #[must_use]
     pub fn buffers(&self) -> &Buffers {
         &self.buffers
+    }
+
+    /// Limits that hold over all shards, where there are any.
+    #[must_use]
+    pub fn counting(&self) -> Option<&Rc<Counting>> {
+        self.counting.as_ref()
     }
 
     /// Metrics and access log.

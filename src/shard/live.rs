@@ -20,7 +20,7 @@ use crate::net::mailbox::Inbox;
 use crate::net::{sleep, spawn};
 use crate::record::{AccessLog, Record};
 use crate::route::Router;
-use crate::server::{Deadlines, Drain, Parts, SWEEP_INTERVAL, Server, Time, accept};
+use crate::server::{Counting, Deadlines, Drain, Parts, SWEEP_INTERVAL, Server, Time, accept};
 use crate::shard::gateway::Running;
 use crate::shard::{Launch, Message, Report, Sockets};
 
@@ -46,7 +46,7 @@ pub(super) async fn live(
     }
     let (orders, mut ordered) = bounded(ORDERS_MAX);
     let mut side = pin!(both(
-        running.serve(),
+        both(running.serve(), serve_limits(&server)),
         serve_inbox(&launch.inbox, &server, orders)
     ));
     let tell = |report| {
@@ -96,6 +96,13 @@ fn start_accepting(server: &Rc<Server>, listeners: Vec<Listener>, places: &Rc<De
     }
 }
 
+/// Counts together with the other shards, where anything is limited.
+async fn serve_limits(server: &Server) {
+    if let Some(counting) = server.counting() {
+        counting.serve().await;
+    }
+}
+
 /// Polls two futures that end only with the shard.
 async fn both<A: Future, B: Future>(first: A, second: B) {
     let (mut first, mut second) = (pin!(first), pin!(second));
@@ -134,6 +141,10 @@ fn build(
     let recorder = Rc::new(Recorder::new(launch.index, router.labels(), config.metrics));
     let access = launch.access.clone();
     let access = access.map(|lines| AccessLog::new(lines, &config.log));
+    let counting = launch
+        .links
+        .clone()
+        .map(|links| Rc::new(Counting::new(links, config, &recorder, launch.seed)));
     let buffers = Buffers::new();
     let running = Running::start(
         launch.ends.clone(),
@@ -170,6 +181,7 @@ fn build(
         },
         router,
         record: Record::new(recorder, access, launch.seed),
+        counting,
         buffers,
         disk,
         time: Rc::new(Time::new()),
@@ -223,5 +235,8 @@ async fn sweep(server: Rc<Server>, connections: Rc<Deadlines>) {
         let now = crate::base::clock::mono();
         connections.sweep(now);
         server.record().sweep(now);
+        if let Some(counting) = server.counting() {
+            counting.sweep(now);
+        }
     }
 }

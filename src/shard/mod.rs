@@ -23,7 +23,7 @@ use crate::net::affinity;
 use crate::net::listener::BoundListener;
 use crate::net::mailbox::{Address, Inbox};
 use crate::net::runtime::{Driver, Runtime};
-use crate::server::Deadlines;
+use crate::server::{Deadlines, Links};
 
 /// What a shard is started with. Everything in it crosses threads.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ pub struct Launch {
     pub log: Logger,
     /// What its gateway shares with the others.
     pub ends: Ends,
+    /// What it needs to count together with the others, where anything is limited.
+    pub links: Option<Links>,
     /// Differs between shards and starts; for request ids.
     pub seed: u64,
 }

@@ -60,6 +60,7 @@ impl Shard {
                 tls: TlsConnector::trusting_nobody().unwrap(),
                 disk: None,
             },
+            links: None,
             seed: 1,
         };
         let thread = std::thread::spawn(move || run(launch));

@@ -28,6 +28,7 @@ use crate::net::resolve::Resolver;
 use crate::net::runtime::{Driver, Runtime};
 use crate::net::sys::{TerminationSignals, raise_file_limit};
 use crate::net::tls::TlsConnector;
+use crate::server::Links;
 use crate::shard::Ends;
 use crate::supervisor::logs::Logs;
 use crate::supervisor::pidfile::Pidfile;
@@ -124,6 +125,8 @@ fn supervise(
     let pidfile = pidfile(&config)?;
     let (scraper, scrapes) = Scraper::channel();
     let ends = ends(&config, shards, file_limit)?;
+    let count = u16::try_from(shards).unwrap_or(u16::MAX);
+    let links = Links::connect(&config, count, started.mono);
     let watch = Watch::new(watch::Setting {
         driver: config.server.driver.map(driver),
         config,
@@ -131,6 +134,7 @@ fn supervise(
         shards,
         listeners,
         ends,
+        links,
         started,
         scraper,
         logs,

@@ -21,6 +21,7 @@ use crate::net::signals::{Signal, Signals};
 use crate::net::sys::TerminationSignals;
 use crate::net::timer::{Either, Elapsed, race, within};
 use crate::net::{sleep, spawn};
+use crate::server::Links;
 use crate::shard::{self, Ends, Launch, Message, Report};
 use crate::supervisor::logs::Logs;
 use crate::supervisor::{Failure, banner, say, scrape};
@@ -49,6 +50,8 @@ pub(super) struct Setting {
     pub(super) listeners: Vec<Vec<BoundListener>>,
     /// By shard.
     pub(super) ends: Vec<Ends>,
+    /// By shard.
+    pub(super) links: Vec<Option<Links>>,
     pub(super) started: Now,
     pub(super) scraper: Scraper,
     pub(super) logs: Rc<Logs>,
@@ -201,6 +204,7 @@ impl Watch {
             access: setting.logs.access.clone(),
             ends,
             log: setting.logs.log.with_prefix(&format!("shard {index}")),
+            links: setting.links.get(index).cloned().flatten(),
             seed: setting.started.unix.as_nanos() as u64 ^ (self.starts << 48),
         };
         thread::Builder::new()

@@ -6,6 +6,7 @@ pub(super) mod access;
 pub(super) mod files;
 pub(super) mod headers;
 pub(super) mod http2;
+pub(super) mod limit;
 pub(super) mod listener;
 pub(super) mod log;
 pub(super) mod mcp;
@@ -17,10 +18,12 @@ pub(super) mod server;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use limit::{ConnectionLimit, RateLimit, RawConnectionLimit, RawRateLimit};
 use listener::{Listener, RawListener};
 use log::{Log, RawLog};
 use mcp::{Mcp, RawMcp};
 use route::{RawRoute, Route, builtin_routes};
+use route_settings::Named;
 use server::{RawServer, Server};
 
 use super::expand::{Env, home};
@@ -79,6 +82,10 @@ section! {
         listener: Vec<RawListener>,
         /// Headers added to every response.
         headers: Map<Hidden>,
+        /// How often a client may ask, by name; routes refer to it.
+        rate_limit: Map<RawRateLimit>,
+        /// How many requests a client may have under way, by name; routes refer to it.
+        connection_limit: Map<RawConnectionLimit>,
         /// Who answers which paths, besides the built-in routes.
         route: Vec<RawRoute>,
         /// The MCP gateway and its servers.
@@ -105,6 +112,10 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// `[headers]`: added to every response, in order.
     pub headers: Vec<(String, String)>,
+    /// `[rate_limit.NAME]`
+    pub rate_limits: Vec<RateLimit>,
+    /// `[connection_limit.NAME]`
+    pub connection_limits: Vec<ConnectionLimit>,
     /// `[[route]]`; the built-in ones are already in.
     pub routes: Vec<Route>,
     /// `[mcp]`
@@ -124,6 +135,8 @@ impl Default for Config {
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
             }],
             headers: Vec::new(),
+            rate_limits: Vec::new(),
+            connection_limits: Vec::new(),
             routes: builtin_routes(),
             mcp: Mcp {
                 demo: true,
@@ -141,13 +154,28 @@ pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings)
     let raw_server = raw.server.unwrap_or_default();
     let default_routes = raw_server.default_routes.unwrap_or(true);
     let development = raw_server.development.unwrap_or(false);
+    let rate_limits = limit::resolve_rates(raw.rate_limit.unwrap_or_default(), found);
+    let connection_limits =
+        limit::resolve_connections(raw.connection_limit.unwrap_or_default(), found);
+    let named = Named {
+        rate_limits: &rate_limits,
+        connection_limits: &connection_limits,
+    };
+    let routes = route::resolve(
+        raw.route.unwrap_or_default(),
+        (&named, around),
+        default_routes,
+        found,
+    );
     Config {
         listeners: match raw.listener {
             Some(list) => listener::resolve(&list, found),
             None => defaults.listeners,
         },
         headers: headers::resolve(raw.headers.unwrap_or_default(), found),
-        routes: route::resolve(raw.route.unwrap_or_default(), default_routes, around, found),
+        routes,
+        rate_limits,
+        connection_limits,
         log: log::resolve(raw.log.unwrap_or_default(), around, found),
         mcp: mcp::resolve(raw.mcp.unwrap_or_default(), found),
         metrics: raw

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::Around;
 use super::access::RawNetwork;
 use super::files::{self, Files, RawFileCache, SymlinksWord};
-use super::route_settings::{self, RouteSettings};
+use super::limit::Names;
+use super::route_settings::{self, Named, RouteSettings};
 use crate::config::kinds::{Size, words};
 use crate::config::problem::{Findings, Problem};
 use crate::config::read::{Map, Placed, section};
@@ -57,6 +58,10 @@ section! {
         fallback: Placed<String>,
         /// What each shard keeps of the files it has served.
         file_cache: RawFileCache,
+        /// Which [rate_limit.NAME] hold here: a name or a list of names.
+        rate_limit: Names,
+        /// Which [connection_limit.NAME] hold here: a name or a list of names.
+        connection_limit: Names,
     }
 }
 
@@ -147,14 +152,14 @@ pub enum Builtin {
 
 pub(super) fn resolve(
     raw: Vec<RawRoute>,
+    (named, around): (&Named<'_>, &Around<'_>),
     with_builtin: bool,
-    around: &Around<'_>,
     found: &mut Findings,
 ) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     let mut sites = 0;
     for mut route in raw {
-        let settings = route_settings::resolve(&mut route);
+        let settings = route_settings::resolve(&mut route, named, found);
         let Some(path) = route.path.take() else {
             continue;
         };

@@ -1,7 +1,9 @@
 //! What a `[[route]]` sets for its requests, besides who answers them.
 
 use super::access::{Access, networks};
+use super::limit::{self, ConnectionLimit, RateLimit};
 use super::route::RawRoute;
+use crate::config::problem::Findings;
 
 /// What a route sets for its requests. The default is a route that sets nothing. Whatever is
 /// looked at for each request is compiled from here once, when the router is built.
@@ -13,10 +15,27 @@ pub struct RouteSettings {
     pub max_body_size: Option<u64>,
     /// Which addresses may ask.
     pub access: Access,
+    /// Places in [`Config::rate_limits`](crate::config::Config::rate_limits).
+    pub rate_limits: Vec<u16>,
+    /// Places in [`Config::connection_limits`](crate::config::Config::connection_limits).
+    pub connection_limits: Vec<u16>,
+}
+
+/// What routes refer to by name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named<'a> {
+    pub(super) rate_limits: &'a [RateLimit],
+    pub(super) connection_limits: &'a [ConnectionLimit],
 }
 
 /// Takes the settings out of what a route says.
-pub(super) fn resolve(raw: &mut RawRoute) -> RouteSettings {
+pub(super) fn resolve(
+    raw: &mut RawRoute,
+    named: &Named<'_>,
+    found: &mut Findings,
+) -> RouteSettings {
+    let rates = named.rate_limits.iter().map(|limit| &*limit.name);
+    let connections = named.connection_limits.iter().map(|limit| &*limit.name);
     RouteSettings {
         is_unlogged: raw.access_log.take() == Some(false),
         max_body_size: raw.max_body_size.take().map(|size| size.0),
@@ -24,5 +43,12 @@ pub(super) fn resolve(raw: &mut RawRoute) -> RouteSettings {
             allow: networks(raw.allow.take()),
             deny: networks(raw.deny.take()),
         },
+        rate_limits: limit::find(raw.rate_limit.take(), "rate_limit", rates, found),
+        connection_limits: limit::find(
+            raw.connection_limit.take(),
+            "connection_limit",
+            connections,
+            found,
+        ),
     }
 }

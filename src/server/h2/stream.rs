@@ -107,7 +107,7 @@ impl Asked<'_> {
         let max = exchange::body_limit(server, found);
         let (mut content, body) = Content::open(source, opened, max).await;
         let handled = {
-            let asked = (found, &exchange.client);
+            let asked = (found, &exchange);
             let handling = exchange::answer(server, asked, head, (body, self.now), response);
             handle(pin!(handling), &mut content, server, &mut self.respond).await
         };

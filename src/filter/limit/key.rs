@@ -1,0 +1,134 @@
+//! What requests are counted by.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use smallvec::SmallVec;
+
+use crate::config::LimitKey;
+use crate::filter::Client;
+use crate::http::RequestHead;
+
+/// Longer keys are counted by their digest, so that no client makes the table's entries large.
+const KEY_BYTES_MAX: usize = 64;
+
+/// A key. Short ones take no heap.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key(SmallVec<[u8; 16]>);
+
+impl Key {
+    /// The key of these bytes.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        if bytes.len() > KEY_BYTES_MAX {
+            return Self(SmallVec::from_slice(digest(&SHA256, bytes).as_ref()));
+        }
+        Self(SmallVec::from_slice(bytes))
+    }
+
+    /// The key of a request; `None` if it is not limited.
+    #[must_use]
+    pub fn of(source: &LimitKey, client: &Client, head: &RequestHead) -> Option<Self> {
+        match source {
+            LimitKey::ClientIp { v6_prefix } => Some(Self::of_address(client.address, *v6_prefix)),
+            LimitKey::Header(name) => {
+                let value = head.headers.get_by_name(name.as_bytes())?;
+                (!value.is_empty()).then(|| Self::new(value))
+            }
+        }
+    }
+
+    /// The key of an address; of an IPv6 address its first bits.
+    #[must_use]
+    pub fn of_address(address: IpAddr, v6_prefix: u8) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::new(&address.octets()),
+            IpAddr::V6(address) => {
+                let kept = match v6_prefix {
+                    0 => 0,
+                    bits => u128::MAX << (128 - u32::from(bits.min(128))),
+                };
+                Self::new(&(address.to_bits() & kept).to_be_bytes())
+            }
+        }
+    }
+
+    /// Heap bytes it takes.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        if self.0.spilled() {
+            self.0.capacity()
+        } else {
+            0
+        }
+    }
+}
+
+/// Hashes keys, the same way on all shards: made once for them. Clients cannot tell which keys
+/// meet.
+#[derive(Clone, Debug, Default)]
+pub struct Hashing(RandomState);
+
+impl Hashing {
+    /// A key's hash.
+    #[must_use]
+    pub fn hash(&self, key: &Key) -> u64 {
+        self.0.hash_one(key.0.as_slice())
+    }
+
+    /// Which of the shards owns a key.
+    #[must_use]
+    pub fn owner(hash: u64, shards: u16) -> u16 {
+        // The high half scaled: the tables use the low bits.
+        (((hash >> 32) * u64::from(shards.max(1))) >> 32) as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(address: &str, prefix: u8) -> Key {
+        Key::of_address(address.parse().unwrap(), prefix)
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        assert_eq!(key("2001:db8:1:2::1", 64), key("2001:db8:1:2:ffff::9", 64));
+        assert_ne!(key("2001:db8:1:2::1", 64), key("2001:db8:1:3::1", 64));
+        assert_ne!(key("2001:db8:1:2::1", 128), key("2001:db8:1:2::2", 128));
+        assert_eq!(key("2001:db8::", 0), key("::1", 0));
+        assert_eq!(key("::ffff:192.0.2.1", 64), key("192.0.2.1", 64));
+        assert_ne!(key("192.0.2.1", 64), key("192.0.2.2", 64));
+    }
+
+    #[test]
+    fn long_keys_stay_small_and_differ() {
+        let (a, b) = (Key::new(&[b'a'; 5000]), Key::new(&[b'a'; 5001]));
+        assert_ne!(a, b);
+        assert!(a.heap_bytes() <= KEY_BYTES_MAX);
+        assert_eq!(Key::new(b"short").heap_bytes(), 0);
+    }
+
+    #[test]
+    fn a_field_is_a_key_only_if_it_is_there() {
+        let client = Client::direct(([127, 0, 0, 1], 1).into());
+        let source = LimitKey::Header("X-Api-Key".to_owned());
+        let mut head = RequestHead::default();
+        assert_eq!(Key::of(&source, &client, &head), None);
+        head.headers.push(b"x-api-key", b"abc");
+        assert_eq!(Key::of(&source, &client, &head), Some(Key::new(b"abc")));
+    }
+
+    #[test]
+    fn every_shard_owns_its_share() {
+        let hashing = Hashing::default();
+        let mut owned = [0; 3];
+        for number in 0..3000_u32 {
+            let hash = hashing.hash(&Key::new(&number.to_be_bytes()));
+            owned[usize::from(Hashing::owner(hash, 3))] += 1;
+        }
+        assert!(owned.iter().all(|&count| count > 800), "{owned:?}");
+    }
+}

@@ -1,0 +1,303 @@
+//! Counting that hold over all shards, in one of them: asks the owner of a key where the key is
+//! not its own, answers the others, and never waits for one that does not answer.
+//!
+//! The arithmetic is `filter/limit`; here are mailboxes and wakers. All that a turn of the loop
+//! has for another shard leaves in one message, and under load many requests share one wake-up.
+
+mod links;
+mod pass;
+mod refusal;
+mod waiting;
+
+pub use links::Links;
+pub(super) use pass::{Passage, Passing};
+
+use core::cell::RefCell;
+use core::future::{Future, poll_fn};
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll, Waker};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::base::clock;
+use crate::config::{Config, RateLimit};
+use crate::filter::limit::{
+    Batch, Entered, Hashing, Home, Item, Place, Rate, RateLimits, Refund, SlotLimits, Verdict,
+};
+use crate::metrics::{Counter, Recorder};
+use crate::net::mailbox::Undelivered;
+use crate::server::counting::waiting::Waiting;
+
+/// How long an answer is waited for. It takes a tenth of a millisecond; a shard that is silent
+/// for so long has crashed or is stuck. A sweep notices, so up to a sweep later.
+const PATIENCE_MS: u64 = 250;
+/// What may wait to be sent to one shard; a question beyond it counts as not answered.
+const OUTBOX_MAX: usize = 16 * 1024;
+
+/// What one shard counts, and asks others to count.
+#[derive(Debug)]
+pub struct Counting {
+    links: Links,
+    rates: RefCell<RateLimits>,
+    slots: RefCell<SlotLimits>,
+    /// By shard, what goes with the next batch.
+    outbox: RefCell<Vec<Vec<Item>>>,
+    waiting: RefCell<Waiting>,
+    /// Wakes [`serve`](Self::serve) to send the outbox.
+    sender: RefCell<Option<Waker>>,
+    config: Arc<Config>,
+    recorder: Rc<Recorder>,
+}
+
+/// Whether a configuration has limits that shards count together.
+fn is_limited(config: &Config) -> bool {
+    !config.rate_limits.is_empty() || !config.connection_limits.is_empty()
+}
+
+/// A limit's rate in the bucket's units.
+fn rate(limit: &RateLimit) -> Rate {
+    Rate {
+        // Rounded as nginx does.
+        per_second: limit.requests * 1000 / limit.seconds,
+        burst: limit.burst * 1000,
+        undelayed: limit.undelayed.map_or(u64::MAX, |count| count * 1000),
+    }
+}
+
+impl Counting {
+    /// The limits of the shard whose links these are. `seed` differs between starts.
+    #[must_use]
+    pub fn new(links: Links, config: &Arc<Config>, recorder: &Rc<Recorder>, seed: u64) -> Self {
+        let shards = links.addresses.len() as u16;
+        let rates = config.rate_limits.iter();
+        let rates = rates.map(|limit| (rate(limit), limit.size));
+        let slots = config.connection_limits.iter();
+        let slots = slots.map(|limit| (limit.max, limit.size / usize::from(shards.max(1))));
+        Self {
+            rates: RefCell::new(RateLimits::new(links.own, shards, rates)),
+            slots: RefCell::new(SlotLimits::new(slots)),
+            outbox: RefCell::new((0..shards).map(|_| Vec::new()).collect()),
+            waiting: RefCell::new(Waiting::new(seed)),
+            sender: RefCell::new(None),
+            config: Arc::clone(config),
+            recorder: Rc::clone(recorder),
+            links,
+        }
+    }
+
+    /// Answers other shards and sends what there is for them, for ever. Part of the shard's main
+    /// future, so that a crash ends it: what is in the mailbox is its successor's.
+    pub async fn serve(&self) {
+        for shard in 0..self.links.addresses.len() as u16 {
+            self.post(shard, Item::Born);
+        }
+        loop {
+            let mut received = pin!(self.links.inbox.receive());
+            let batch = poll_fn(|cx| {
+                *self.sender.borrow_mut() = Some(cx.waker().clone());
+                self.send();
+                received.as_mut().poll(cx)
+            })
+            .await;
+            match batch {
+                Some(batch) => self.take(batch),
+                // Every shard holds an address of this mailbox, this one too.
+                None => return,
+            }
+        }
+    }
+
+    /// Gives up on questions that nobody answers, and gives back leases that have run out. Call
+    /// it a few times a second.
+    pub fn sweep(&self, now: Instant) {
+        let now_ms = self.ms(now);
+        self.waiting.borrow_mut().expire(now_ms);
+        let shards = self.links.addresses.len() as u16;
+        loop {
+            // Not in the loop's head, which would keep the borrow.
+            let refund = self.rates.borrow_mut().expire(now_ms);
+            let Some(refund) = refund else { break };
+            self.post(Hashing::owner(refund.hash, shards), Item::Refund(refund));
+        }
+        let evicted = self.rates.borrow_mut().take_evicted();
+        self.recorder.add(Counter::RateLimitEvicted, evicted);
+        self.wake_sender();
+    }
+
+    /// Milliseconds since the program's start, as all shards count them.
+    fn ms(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.links.origin).as_millis() as u64
+    }
+
+    fn take(&self, batch: Batch) {
+        let now_ms = self.ms(clock::mono());
+        for item in batch.items {
+            self.take_item(batch.from, item, now_ms);
+        }
+    }
+
+    fn take_item(&self, from: u16, item: Item, now_ms: u64) {
+        match item {
+            Item::Ask {
+                ticket,
+                limit,
+                hash,
+                key,
+                wanted,
+            } => {
+                let mut rates = self.rates.borrow_mut();
+                let verdict = rates.answer(limit, (hash, &key), (wanted, now_ms));
+                drop(rates);
+                self.post(from, Item::Answer { ticket, verdict });
+            }
+            Item::Refund(refund) => self.rates.borrow_mut().refund(&refund, now_ms),
+            Item::Enter { ticket, place } => {
+                let entered = self.enter_for(from, &place);
+                self.post(
+                    from,
+                    match entered {
+                        Entered::Yes => Item::Entered { ticket, place },
+                        Entered::TooMany | Entered::NoMemory => Item::Answer {
+                            ticket,
+                            verdict: Verdict::Refuse { until_ms: 0 },
+                        },
+                    },
+                );
+            }
+            Item::Entered { ticket, place } => {
+                let verdict = Verdict::Admit {
+                    delay_ms: 0,
+                    lease: 0,
+                };
+                if !self.waiting.borrow_mut().answer(ticket, verdict) {
+                    self.post(from, Item::Leave(place));
+                }
+            }
+            Item::Leave(place) => {
+                let key = (place.hash, &place.key);
+                self.slots.borrow_mut().leave(place.limit, key, from);
+            }
+            Item::Answer { ticket, verdict } => {
+                self.waiting.borrow_mut().answer(ticket, verdict);
+            }
+            Item::Born => self.slots.borrow_mut().forget(from),
+        }
+    }
+
+    /// Takes a place of a key of this shard.
+    fn enter_for(&self, shard: u16, place: &Place) -> Entered {
+        let key = (place.hash, &place.key);
+        let entered = self.slots.borrow_mut().enter(place.limit, key, shard);
+        if entered == Entered::NoMemory {
+            self.recorder.count(Counter::ConnectionLimitFull);
+        }
+        entered
+    }
+
+    /// Puts something into the outbox. What may not be lost goes beyond its bound; there is one
+    /// of that for each request under way.
+    fn post(&self, shard: u16, item: Item) -> bool {
+        if shard == self.links.own {
+            return false;
+        }
+        let is_question = matches!(item, Item::Ask { .. } | Item::Enter { .. });
+        let is_dispensable = is_question || matches!(item, Item::Refund(_));
+        let mut outbox = self.outbox.borrow_mut();
+        let Some(items) = outbox.get_mut(usize::from(shard)) else {
+            return false;
+        };
+        if is_dispensable && items.len() >= OUTBOX_MAX {
+            return false;
+        }
+        items.push(item);
+        drop(outbox);
+        self.wake_sender();
+        true
+    }
+
+    fn wake_sender(&self) {
+        let waker = self.sender.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Sends what has gathered. What a full mailbox does not take stays for the next time.
+    fn send(&self) {
+        let mut outbox = self.outbox.borrow_mut();
+        for (items, address) in outbox.iter_mut().zip(&self.links.addresses) {
+            if items.is_empty() {
+                continue;
+            }
+            let batch = Batch {
+                from: self.links.own,
+                items: core::mem::take(items),
+            };
+            match address.send(batch) {
+                Ok(()) => {}
+                Err(Undelivered::Full(batch)) => *items = batch.items,
+                // The program ends.
+                Err(Undelivered::Closed(_)) => {}
+            }
+        }
+    }
+
+    /// Asks another shard. `None` if it does not answer.
+    async fn ask(
+        &self,
+        shard: u16,
+        now: Instant,
+        question: impl FnOnce(u64) -> Item,
+    ) -> Option<Verdict> {
+        let deadline_ms = self.ms(now) + PATIENCE_MS;
+        let ticket = self.waiting.borrow_mut().open(deadline_ms)?;
+        let asked = Asked {
+            counting: self,
+            ticket,
+        };
+        if !self.post(shard, question(ticket)) {
+            return None;
+        }
+        asked.await
+    }
+
+    /// Gives back what a request was admitted for that another limit then refused.
+    fn undo(&self, refund: Refund) {
+        let shards = self.links.addresses.len() as u16;
+        self.post(Hashing::owner(refund.hash, shards), Item::Refund(refund));
+    }
+}
+
+impl Home for Counting {
+    fn leave(&self, place: Place) {
+        let shards = self.links.addresses.len() as u16;
+        let owner = Hashing::owner(place.hash, shards);
+        if owner == self.links.own {
+            let key = (place.hash, &place.key);
+            self.slots.borrow_mut().leave(place.limit, key, owner);
+        } else {
+            self.post(owner, Item::Leave(place));
+        }
+    }
+}
+
+/// Waits for an answer.
+struct Asked<'a> {
+    counting: &'a Counting,
+    ticket: u64,
+}
+
+impl Future for Asked<'_> {
+    type Output = Option<Verdict>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.counting.waiting.borrow_mut().poll(self.ticket, cx)
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.counting.waiting.borrow_mut().close(self.ticket);
+    }
+}

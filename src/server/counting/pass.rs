@@ -1,0 +1,355 @@
+//! Whether a request may pass its route's limits: at once where this shard can tell, else after
+//! asking the owners of its keys.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::{Counting, refusal};
+use crate::config::{LimitKey, OnError, RateLimit};
+use crate::filter::limit::{Decision, Entered, Hashing, Item, Kept, Key, Place, Refund, Verdict};
+use crate::filter::{Client, Guard};
+use crate::http::{RequestHead, Response};
+use crate::metrics::Counter;
+
+/// Counting on one route; seldom more than one of a kind.
+type Few<T> = SmallVec<[T; 2]>;
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(in crate::server) enum Passage {
+    /// It goes on.
+    Open,
+    /// It goes on after that time.
+    After(Duration),
+    /// It does not.
+    Refused(Box<Response>),
+    /// Other shards have to be asked; nothing is counted yet.
+    Ask,
+}
+
+/// A request at its route's limits.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct Passing<'a> {
+    pub(in crate::server) guard: &'a Guard,
+    pub(in crate::server) head: &'a RequestHead,
+    pub(in crate::server) client: &'a Client,
+    pub(in crate::server) now: Instant,
+}
+
+/// A rate limit that concerns a request, and the request's key under it.
+#[derive(Debug)]
+struct Counted<'a> {
+    limit: &'a RateLimit,
+    at: u16,
+    hash: u64,
+    key: Key,
+}
+
+impl Counted<'_> {
+    fn key(&self) -> (u64, &Key) {
+        (self.hash, &self.key)
+    }
+
+    fn refund(&self) -> Refund {
+        Refund {
+            limit: self.at,
+            hash: self.hash,
+            key: self.key.clone(),
+            count: 1,
+        }
+    }
+}
+
+impl Counting {
+    /// Decides without waiting where that is possible. Places that the request then holds are
+    /// put into `kept`.
+    pub(in crate::server) fn pass(
+        self: &Rc<Self>,
+        passing: Passing<'_>,
+        kept: &mut Option<Box<Kept>>,
+    ) -> Passage {
+        let places = self.places(passing);
+        if !places.iter().all(|place| self.owns(place.hash)) {
+            return Passage::Ask;
+        }
+        let passage = self.pass_rates(passing);
+        if places.is_empty() || matches!(passage, Passage::Refused(_) | Passage::Ask) {
+            return passage;
+        }
+        for place in places {
+            let entered = match self.enter_for(self.links.own, &place) {
+                Entered::Yes => Some(true),
+                Entered::TooMany => Some(false),
+                Entered::NoMemory => None,
+            };
+            if let Some(refused) = self.settle(place, entered, kept) {
+                return Passage::Refused(refused);
+            }
+        }
+        passage
+    }
+
+    /// Decides, asking other shards.
+    pub(in crate::server) async fn pass_asking(
+        self: &Rc<Self>,
+        passing: Passing<'_>,
+        kept: &mut Option<Box<Kept>>,
+    ) -> Passage {
+        let passage = match self.pass_rates(passing) {
+            Passage::Ask => self.ask_rates(passing).await,
+            passage => passage,
+        };
+        if matches!(passage, Passage::Refused(_)) {
+            return passage;
+        }
+        for place in self.places(passing) {
+            let entered = self.enter(&place, passing.now).await;
+            if let Some(refused) = self.settle(place, entered, kept) {
+                return Passage::Refused(refused);
+            }
+        }
+        passage
+    }
+
+    fn owns(&self, hash: u64) -> bool {
+        Hashing::owner(hash, self.links.addresses.len() as u16) == self.links.own
+    }
+
+    fn hashed(&self, source: &LimitKey, passing: Passing<'_>) -> Option<(u64, Key)> {
+        let key = Key::of(source, passing.client, passing.head)?;
+        Some((self.links.hashing.hash(&key), key))
+    }
+
+    fn counted<'a>(&'a self, passing: Passing<'_>, at: u16) -> Option<Counted<'a>> {
+        let limit = self.config.rate_limits.get(usize::from(at))?;
+        let (hash, key) = self.hashed(&limit.key, passing)?;
+        Some(Counted {
+            limit,
+            at,
+            hash,
+            key,
+        })
+    }
+
+    /// The rate limits, without asking.
+    fn pass_rates(&self, passing: Passing<'_>) -> Passage {
+        let now_ms = self.ms(passing.now);
+        match &*passing.guard.rate_limits {
+            [] => Passage::Open,
+            [one] => {
+                let Some(one) = self.counted(passing, *one) else {
+                    return Passage::Open;
+                };
+                let decision = self.rates.borrow_mut().decide(one.at, one.key(), now_ms);
+                self.conclude(&one, decision, now_ms)
+            }
+            several => {
+                let all: Few<Counted<'_>> = several
+                    .iter()
+                    .filter_map(|at| self.counted(passing, *at))
+                    .collect();
+                if all.iter().all(|one| self.owns(one.hash)) {
+                    self.look_then_count(&all, now_ms)
+                } else {
+                    Passage::Ask
+                }
+            }
+        }
+    }
+
+    /// As nginx does it: a request counts under all limits or under none.
+    fn look_then_count(&self, all: &[Counted<'_>], now_ms: u64) -> Passage {
+        let mut rates = self.rates.borrow_mut();
+        let mut over: Few<u16> = Few::new();
+        for one in all {
+            if let Err(too_much) = rates.look(one.at, one.key(), now_ms) {
+                let until_ms = too_much.until_ms;
+                match self.conclude(one, Decision::Refuse { until_ms }, now_ms) {
+                    Passage::Refused(refused) => return Passage::Refused(refused),
+                    // A dry run: the others count, this one is full.
+                    _ => over.push(one.at),
+                }
+            }
+        }
+        let mut longest = Passage::Open;
+        for one in all.iter().filter(|one| !over.contains(&one.at)) {
+            let delay_ms = rates.count(one.at, one.key(), now_ms);
+            let passage = self.conclude(one, Decision::Admit { delay_ms }, now_ms);
+            longest = longer(longest, passage);
+        }
+        longest
+    }
+
+    /// The rate limits, asking.
+    async fn ask_rates(&self, passing: Passing<'_>) -> Passage {
+        let mut admitted: Few<Counted<'_>> = Few::new();
+        let mut longest = Passage::Open;
+        for at in &passing.guard.rate_limits {
+            let Some(one) = self.counted(passing, *at) else {
+                continue;
+            };
+            let now_ms = self.ms(passing.now);
+            let decision = self.rates.borrow_mut().decide(one.at, one.key(), now_ms);
+            let passage = match decision {
+                Decision::Ask { owner, wanted } => {
+                    self.ask_rate(&one, (owner, wanted), passing.now).await
+                }
+                decision => self.conclude(&one, decision, now_ms),
+            };
+            if matches!(passage, Passage::Refused(_)) {
+                for one in &admitted {
+                    self.give_back(one, now_ms);
+                }
+                return passage;
+            }
+            longest = longer(longest, passage);
+            admitted.push(one);
+        }
+        longest
+    }
+
+    async fn ask_rate(
+        &self,
+        one: &Counted<'_>,
+        (owner, wanted): (u16, u16),
+        now: Instant,
+    ) -> Passage {
+        let answer = self.ask(owner, now, |ticket| Item::Ask {
+            ticket,
+            limit: one.at,
+            hash: one.hash,
+            key: one.key.clone(),
+            wanted,
+        });
+        let verdict = answer.await;
+        let now_ms = self.ms(now);
+        let Some(verdict) = verdict else {
+            self.recorder.count(Counter::RateLimitUnanswered);
+            return match one.limit.on_error {
+                OnError::Allow => Passage::Open,
+                OnError::Deny => Passage::Refused(Box::new(refusal::uncounted())),
+            };
+        };
+        let mut rates = self.rates.borrow_mut();
+        rates.learn(one.at, one.key(), (verdict, now_ms));
+        drop(rates);
+        let decision = match verdict {
+            Verdict::Admit { delay_ms, .. } => Decision::Admit {
+                delay_ms: delay_ms.into(),
+            },
+            Verdict::Refuse { until_ms } => Decision::Refuse { until_ms },
+        };
+        self.conclude(one, decision, now_ms)
+    }
+
+    fn give_back(&self, one: &Counted<'_>, now_ms: u64) {
+        if self.owns(one.hash) {
+            self.rates.borrow_mut().refund(&one.refund(), now_ms);
+        } else {
+            self.undo(one.refund());
+        }
+    }
+
+    /// Counts a decision, and makes of it what the limit's settings say.
+    fn conclude(&self, one: &Counted<'_>, decision: Decision, now_ms: u64) -> Passage {
+        let is_dry = one.limit.dry_run;
+        let (counter, passage) = match decision {
+            Decision::Ask { .. } => return Passage::Ask,
+            Decision::Admit { delay_ms: 0 } => (Counter::RateLimitPassed, Passage::Open),
+            Decision::Admit { .. } if is_dry => (Counter::RateLimitDelayedDry, Passage::Open),
+            Decision::Admit { delay_ms } => (
+                Counter::RateLimitDelayed,
+                Passage::After(Duration::from_millis(delay_ms)),
+            ),
+            Decision::Refuse { .. } if is_dry => (Counter::RateLimitRefusedDry, Passage::Open),
+            Decision::Refuse { until_ms } => {
+                let wait_ms = until_ms.saturating_sub(now_ms);
+                let response = refusal::too_often(one.limit, wait_ms);
+                let refused = Passage::Refused(Box::new(response));
+                (Counter::RateLimitRefused, refused)
+            }
+        };
+        self.recorder.count(counter);
+        passage
+    }
+
+    /// The places that a request needs.
+    fn places(&self, passing: Passing<'_>) -> Few<Place> {
+        let limits = passing.guard.connection_limits.iter();
+        limits
+            .filter_map(|at| {
+                let limit = self.config.connection_limits.get(usize::from(*at))?;
+                let (hash, key) = self.hashed(&limit.key, passing)?;
+                Some(Place {
+                    limit: *at,
+                    hash,
+                    key,
+                })
+            })
+            .collect()
+    }
+
+    /// Takes a place, wherever its owner is. `None` if nobody can tell.
+    async fn enter(&self, place: &Place, now: Instant) -> Option<bool> {
+        let owner = Hashing::owner(place.hash, self.links.addresses.len() as u16);
+        if owner == self.links.own {
+            return match self.enter_for(owner, place) {
+                Entered::Yes => Some(true),
+                Entered::TooMany => Some(false),
+                Entered::NoMemory => None,
+            };
+        }
+        let place = Place {
+            limit: place.limit,
+            hash: place.hash,
+            key: place.key.clone(),
+        };
+        let answer = self.ask(owner, now, |ticket| Item::Enter { ticket, place });
+        answer
+            .await
+            .map(|verdict| matches!(verdict, Verdict::Admit { .. }))
+    }
+
+    /// Keeps a place that was taken. `Some`: the request is refused.
+    fn settle(
+        self: &Rc<Self>,
+        place: Place,
+        entered: Option<bool>,
+        kept: &mut Option<Box<Kept>>,
+    ) -> Option<Box<Response>> {
+        let limit = self
+            .config
+            .connection_limits
+            .get(usize::from(place.limit))?;
+        let (counter, refused) = match entered {
+            Some(true) => {
+                let home: Rc<Self> = Rc::clone(self);
+                kept.get_or_insert_with(|| Box::new(Kept::new(home)))
+                    .push(place);
+                return None;
+            }
+            Some(false) if limit.dry_run => (Counter::ConnectionLimitRefusedDry, None),
+            Some(false) => (
+                Counter::ConnectionLimitRefused,
+                Some(refusal::too_many(limit)),
+            ),
+            None => (
+                Counter::ConnectionLimitUnanswered,
+                (limit.on_error == OnError::Deny).then(refusal::uncounted),
+            ),
+        };
+        self.recorder.count(counter);
+        refused.map(Box::new)
+    }
+}
+
+/// The longer of two waits.
+fn longer(first: Passage, second: Passage) -> Passage {
+    match (&first, &second) {
+        (Passage::After(a), Passage::After(b)) if b > a => second,
+        (Passage::After(_), _) => first,
+        _ => second,
+    }
+}
