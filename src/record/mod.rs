@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use crate::base::clock::Now;
 use crate::base::ids::Ids;
-use crate::filter::limit::Kept;
+use crate::filter::limit::Keeper;
 use crate::filter::{Client, RequestId};
 use crate::http::{Method, RequestHead, Response};
 use crate::metrics::{Counter, Recorder};
@@ -45,7 +45,7 @@ pub struct Exchange {
     /// Whether it gets a line in the access log.
     pub is_logged: bool,
     /// What it holds until it is over.
-    pub kept: RefCell<Option<Box<Kept>>>,
+    pub kept: Keeper,
     started: Now,
     method: Method,
 }
@@ -115,7 +115,7 @@ impl Record {
             id: RequestId::new(head, &mut self.ids.borrow_mut(), now.unix),
             client,
             is_logged: true,
-            kept: RefCell::new(None),
+            kept: Keeper::default(),
             started: now,
             method: head.method,
         }

@@ -60,20 +60,21 @@ pub(super) async fn answer(
         return true;
     };
     if let Some(guard) = &found.endpoint.guard {
-        match pass(server, guard, (head, exchange), now) {
-            Passage::Open => {}
-            Passage::Refused(refusal) => {
-                *response = *refusal;
-                return true;
-            }
-            passage => {
-                // In a box: most requests never wait here.
-                let waiting = wait(server, guard, (head, exchange), (passage, now));
-                if let Some(refusal) = Box::pin(waiting).await {
-                    *response = *refusal;
-                    return true;
-                }
-            }
+        let waiting = match pass(server, guard, (head, exchange), now) {
+            Passage::Open => None,
+            // In a box: nearly all requests pass at once.
+            passage => Some(Box::pin(wait(
+                server,
+                guard,
+                (head, exchange),
+                (passage, now),
+            ))),
+        };
+        if let Some(waiting) = waiting
+            && let Some(refusal) = waiting.await
+        {
+            *response = *refusal;
+            return true;
         }
     }
     let request = Incoming {
@@ -107,7 +108,7 @@ pub(super) fn pass(
     match &server.counting {
         Some(counting) if guard.is_counted() => {
             let passing = passing(guard, (head, exchange), now);
-            counting.pass(passing, &mut exchange.kept.borrow_mut())
+            counting.pass(passing, &exchange.kept)
         }
         _ => Passage::Open,
     }
@@ -122,10 +123,8 @@ pub(super) async fn wait(
 ) -> Option<Box<Response>> {
     let mut passage = passage;
     if let (Passage::Ask, Some(counting)) = (&passage, &server.counting) {
-        let mut kept = None;
         let passing = passing(guard, (head, exchange), now);
-        passage = counting.pass_asking(passing, &mut kept).await;
-        *exchange.kept.borrow_mut() = kept;
+        passage = counting.pass_asking(passing, &exchange.kept).await;
     }
     match passage {
         Passage::Refused(refusal) => Some(refusal),

@@ -1,5 +1,6 @@
 //! What a request holds until its exchange is over: its places under connection limits.
 
+use core::cell::Cell;
 use core::fmt;
 use std::rc::Rc;
 
@@ -24,23 +25,26 @@ pub struct Place {
     pub key: Key,
 }
 
-/// Places that are given back when this is dropped.
-pub struct Kept {
+/// Keeps places, and gives them back when it is dropped. A pointer while it keeps none.
+#[derive(Default)]
+pub struct Keeper(Cell<Option<Box<Kept>>>);
+
+struct Kept {
     home: Rc<dyn Home>,
     places: SmallVec<[Place; 1]>,
 }
 
-impl Kept {
-    /// None yet.
-    #[must_use]
-    pub fn new(home: Rc<dyn Home>) -> Self {
-        let places = SmallVec::new();
-        Self { home, places }
-    }
-
-    /// One more.
-    pub fn push(&mut self, place: Place) {
-        self.places.push(place);
+impl Keeper {
+    /// One place more; all have one home.
+    pub fn keep(&self, place: Place, home: impl FnOnce() -> Rc<dyn Home>) {
+        let mut kept = self.0.take().unwrap_or_else(|| {
+            Box::new(Kept {
+                home: home(),
+                places: SmallVec::new(),
+            })
+        });
+        kept.places.push(place);
+        self.0.set(Some(kept));
     }
 }
 
@@ -52,8 +56,8 @@ impl Drop for Kept {
     }
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Kept").field(&self.places).finish()
+        f.write_str("Keeper")
     }
 }

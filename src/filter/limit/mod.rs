@@ -20,7 +20,7 @@ mod slots;
 mod table;
 
 pub use bucket::{Bucket, Over, Rate};
-pub use kept::{Home, Kept, Place};
+pub use kept::{Home, Keeper, Place};
 pub use key::{Hashing, Key};
 pub use message::{Batch, Item, Verdict};
 pub use rates::{Decision, RateLimits, Refund};

@@ -8,7 +8,9 @@ use smallvec::SmallVec;
 
 use super::{Counting, refusal};
 use crate::config::{LimitKey, OnError, RateLimit};
-use crate::filter::limit::{Decision, Entered, Hashing, Item, Kept, Key, Place, Refund, Verdict};
+use crate::filter::limit::{
+    Decision, Entered, Hashing, Home, Item, Keeper, Key, Place, Refund, Verdict,
+};
 use crate::filter::{Client, Guard};
 use crate::http::{RequestHead, Response};
 use crate::metrics::Counter;
@@ -65,11 +67,7 @@ impl Counted<'_> {
 impl Counting {
     /// Decides without waiting where that is possible. Places that the request then holds are
     /// put into `kept`.
-    pub(in crate::server) fn pass(
-        self: &Rc<Self>,
-        passing: Passing<'_>,
-        kept: &mut Option<Box<Kept>>,
-    ) -> Passage {
+    pub(in crate::server) fn pass(self: &Rc<Self>, passing: Passing<'_>, kept: &Keeper) -> Passage {
         let places = self.places(passing);
         if !places.iter().all(|place| self.owns(place.hash)) {
             return Passage::Ask;
@@ -95,7 +93,7 @@ impl Counting {
     pub(in crate::server) async fn pass_asking(
         self: &Rc<Self>,
         passing: Passing<'_>,
-        kept: &mut Option<Box<Kept>>,
+        kept: &Keeper,
     ) -> Passage {
         let passage = match self.pass_rates(passing) {
             Passage::Ask => self.ask_rates(passing).await,
@@ -317,7 +315,7 @@ impl Counting {
         self: &Rc<Self>,
         place: Place,
         entered: Option<bool>,
-        kept: &mut Option<Box<Kept>>,
+        kept: &Keeper,
     ) -> Option<Box<Response>> {
         let limit = self
             .config
@@ -325,9 +323,7 @@ impl Counting {
             .get(usize::from(place.limit))?;
         let (counter, refused) = match entered {
             Some(true) => {
-                let home: Rc<Self> = Rc::clone(self);
-                kept.get_or_insert_with(|| Box::new(Kept::new(home)))
-                    .push(place);
+                kept.keep(place, || Rc::clone(self) as Rc<dyn Home>);
                 return None;
             }
             Some(false) if limit.dry_run => (Counter::ConnectionLimitRefusedDry, None),
