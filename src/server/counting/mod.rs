@@ -31,7 +31,7 @@ use crate::server::counting::waiting::Waiting;
 
 /// How long an answer is waited for. It takes a tenth of a millisecond; a shard that is silent
 /// for so long has crashed or is stuck. A sweep notices, so up to a sweep later.
-const PATIENCE_MS: u64 = 250;
+const PATIENCE_MS: u64 = 1000;
 /// What may wait to be sent to one shard; a question beyond it counts as not answered.
 const OUTBOX_MAX: usize = 16 * 1024;
 
