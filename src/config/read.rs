@@ -33,6 +33,10 @@ impl<T: Read> Read for Placed<T> {
             value: T::read(node, key, found)?,
         })
     }
+
+    fn variables(path: &str, paths: &mut Vec<String>) {
+        T::variables(path, paths);
+    }
 }
 
 impl<T: JsonSchema> JsonSchema for Placed<T> {

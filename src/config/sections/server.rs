@@ -7,10 +7,10 @@ use super::Around;
 use super::http2::{self, Http2, RawHttp2};
 use crate::config::kinds::{Count, Period, Size, words};
 use crate::config::node::Node;
-use crate::config::problem::{Findings, Problem};
+use crate::config::problem::{At, Findings, Problem};
 use crate::config::read::{Placed, Read, section};
 use crate::config::server_entry::check_header;
-use crate::config::units::{DAY_MS, GIB, to_usize};
+use crate::config::units::{DAY_MS, GIB, format_size, to_usize};
 
 section! {
     /// Threads, limits and timeouts.
@@ -38,9 +38,9 @@ section! {
         /// Largest request body.
         max_body_size: Size<0, { 64 * GIB }>,
         /// Largest request head: count × size, one field at most size.
-        header_buffers: RawHeaderBuffers,
+        header_buffers: Placed<RawHeaderBuffers>,
         /// Limits of HTTP/2 connections.
-        http2: RawHttp2,
+        http2: Placed<RawHttp2>,
         /// Closes a connection whose client does not take its response in time with a reset, so
         /// that the kernel keeps nothing of it.
         reset_timedout_connection: bool,
@@ -80,6 +80,9 @@ words! {
 /// `shards`: a number or "auto".
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) struct Shards(Option<usize>);
+
+/// A head may take so much of every connection; the seed's takes 64 KiB.
+const HEAD_BYTES_MAX: usize = 4 << 20;
 
 /// More threads than any machine has cores is a slip of the pen.
 const SHARDS_MAX: u64 = 1024;
@@ -198,7 +201,8 @@ impl Default for Server {
 
 pub(super) fn resolve(raw: RawServer, around: &Around<'_>, found: &mut Findings) -> Server {
     let defaults = Server::default();
-    let buffers = raw.header_buffers.unwrap_or_default();
+    let (buffers, buffers_at) = split(raw.header_buffers);
+    let (http2, http2_at) = split(raw.http2);
     if let Some(header) = &raw.server_header
         && check_header("X-Server", &header.value).is_err()
     {
@@ -210,7 +214,7 @@ pub(super) fn resolve(raw: RawServer, around: &Around<'_>, found: &mut Findings)
             raw.$field.map_or(defaults.$field, |value| value.0)
         };
     }
-    Server {
+    let server = Server {
         shards: raw.shards.and_then(|shards| shards.0),
         driver: raw.driver.and_then(|driver| driver.0),
         backlog: raw.backlog.map_or(defaults.backlog, |count| {
@@ -234,7 +238,7 @@ pub(super) fn resolve(raw: RawServer, around: &Around<'_>, found: &mut Findings)
                 .size
                 .map_or(defaults.header_buffers.size, |size| to_usize(size.0)),
         },
-        http2: http2::resolve(&raw.http2.unwrap_or_default()),
+        http2: http2::resolve(&http2),
         reset_timedout_connection: raw
             .reset_timedout_connection
             .unwrap_or(defaults.reset_timedout_connection),
@@ -245,5 +249,95 @@ pub(super) fn resolve(raw: RawServer, around: &Around<'_>, found: &mut Findings)
         server_header: raw
             .server_header
             .map_or(defaults.server_header, |header| header.value),
+    };
+    check_limits(&server, (buffers_at.as_ref(), http2_at.as_ref()), found);
+    server
+}
+
+/// A section and where it stands; if it is not there, its defaults.
+fn split<T: Default>(placed: Option<Placed<T>>) -> (T, Option<At>) {
+    match placed {
+        Some(Placed { at, value }) => (value, Some(at)),
+        None => (T::default(), None),
+    }
+}
+
+/// Limits that contradict one another. The defaults do not, so that whatever does was written.
+fn check_limits(
+    server: &Server,
+    (buffers, http2): (Option<&At>, Option<&At>),
+    found: &mut Findings,
+) {
+    let mut refuse = |at: Option<&At>, key: &str, message: String, hint: &str| {
+        if let Some(at) = at {
+            let problem = Problem::new(at, key, message).hint(hint);
+            found.errors.push(problem);
+        }
+    };
+    let HeaderBuffers { count, size } = server.header_buffers;
+    let head_bytes = count.saturating_mul(size);
+    if head_bytes > HEAD_BYTES_MAX {
+        let shown = format_size(head_bytes as u64);
+        let message = format!(
+            "{count} times {} is {shown} for one head",
+            format_size(size as u64)
+        );
+        let hint = format!(
+            "count × size may be {} at most",
+            format_size(HEAD_BYTES_MAX as u64)
+        );
+        refuse(buffers, "server.header_buffers", message, &hint);
+    }
+    let limits = &server.http2;
+    if limits.connection_window < limits.stream_window {
+        let message = format!(
+            "connection_window ({}) is less than stream_window ({})",
+            format_size(limits.connection_window.into()),
+            format_size(limits.stream_window.into())
+        );
+        let hint = "one stream must be able to use its whole window";
+        refuse(http2, "server.http2", message, hint);
+    }
+    if limits.connection_send_buffer < limits.send_buffer {
+        let message = format!(
+            "connection_send_buffer ({}) is less than send_buffer ({})",
+            format_size(limits.connection_send_buffer as u64),
+            format_size(limits.send_buffer as u64)
+        );
+        let hint = "one response must be able to use its whole buffer";
+        refuse(http2, "server.http2", message, hint);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::tests::{good, problems};
+
+    #[test]
+    fn limits_that_contradict_one_another() {
+        for (text, said) in [
+            (
+                "header_buffers = { count = 64, size = '1m' }",
+                "ringway.toml:2:18: server.header_buffers: 64 times 1m is 64m for one head\n    \
+                 count × size may be 4m at most",
+            ),
+            (
+                "http2 = { stream_window = '2m' }",
+                "ringway.toml:2:9: server.http2: connection_window (1m) is less than \
+                 stream_window (2m)",
+            ),
+            (
+                "http2 = { send_buffer = '64k', connection_send_buffer = '32k' }",
+                "connection_send_buffer (32k) is less than send_buffer (64k)",
+            ),
+        ] {
+            let told = problems(&format!("[server]\n{text}\n"), &[]);
+            assert!(told.contains(said), "{told}");
+        }
+        let at = "environment variable RINGWAY_SERVER_HTTP2_STREAM_WINDOW";
+        let told = problems("", &[("RINGWAY_SERVER_HTTP2_STREAM_WINDOW", "2m")]);
+        assert!(told.starts_with(at), "{told}");
+        let server = good("[server.header_buffers]\ncount = 4\nsize = '1m'", &[]).server;
+        assert_eq!(server.header_buffers.size, 1 << 20);
     }
 }
