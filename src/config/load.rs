@@ -9,7 +9,7 @@ use super::env::{Flags, overlay_flags, overlay_variables};
 use super::expand::{Env, Scope};
 use super::gather::Gatherer;
 use super::mcp_json::{self, ServersFile};
-use super::node::{Node, Table, Value, parse_toml};
+use super::node::{Table, Value, parse_toml};
 use super::problem::{At, Findings, Problem};
 use super::sections::{Around, RawConfig, resolve};
 
@@ -70,7 +70,7 @@ pub(super) fn load_with(
     }
     overlay_variables(&mut root, env, &mut found);
     overlay_flags(&mut root, &options.flags);
-    expand(&mut root, env, &mut found);
+    let unset = expand(&mut root, env);
 
     let mut raw = RawConfig::read_table(&root, "", &mut found);
     require(&root, &mut found);
@@ -89,7 +89,11 @@ pub(super) fn load_with(
     };
     let entries = entries.unwrap_or_default().0;
     gatherer.own(&entries, &folder, &mut config.mcp, &mut found);
-    let mut errors = std::mem::take(&mut found.errors);
+    let mut errors = unset;
+    // What a text with a variable that is not set cannot be read as needs no second word.
+    let is_unset = |at: &str| errors.iter().any(|unset| unset.place == at);
+    found.errors.retain(|problem| !is_unset(&problem.place));
+    errors.append(&mut found.errors);
     errors.append(&mut found.unknown);
     errors.sort_by_key(|problem| problem.offset);
     let servers_file = servers_file.map(|file| (file.at, around.path(&file.value)));
@@ -175,8 +179,10 @@ fn unreadable(at: &At, path: &Path, error: &io::Error) -> Problem {
 }
 
 /// Fills in `${VAR}` everywhere but in `[mcp.servers]`: there each server answers for itself.
-fn expand(root: &mut Table, env: &Env, found: &mut Findings) {
+/// Returns what could not be filled in.
+fn expand(root: &mut Table, env: &Env) -> Vec<Problem> {
     let scope = Scope { env, client: None };
+    let mut errors = Vec::new();
     for entry in &mut root.entries {
         let key = entry.key.clone();
         match &mut entry.node.value {
@@ -187,16 +193,13 @@ fn expand(root: &mut Table, env: &Env, found: &mut Findings) {
                     .filter(|entry| entry.key != "servers")
                 {
                     let key = super::node::join(&key, &entry.key);
-                    expand_node(&mut entry.node, &key, &scope, found);
+                    entry.node.expand(&key, &scope, &mut errors);
                 }
             }
-            _ => expand_node(&mut entry.node, &key, &scope, found),
+            _ => entry.node.expand(&key, &scope, &mut errors),
         }
     }
-}
-
-fn expand_node(node: &mut Node, key: &str, scope: &Scope<'_>, found: &mut Findings) {
-    node.expand(key, scope, &mut found.errors);
+    errors
 }
 
 /// Keys without which a section means nothing.

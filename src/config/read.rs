@@ -61,6 +61,10 @@ macro_rules! section {
         #[schemars(deny_unknown_fields)]
         pub(in crate::config) struct $name {
             $($(#[$field_about])* pub(in crate::config) $field: Option<$kind>,)*
+            /// Keys whose values could not be read; that was told.
+            #[schemars(skip)]
+            #[allow(dead_code, reason = "few sections ask")]
+            pub(in crate::config) unread: Vec<&'static str>,
         }
 
         impl $name {
@@ -80,6 +84,9 @@ macro_rules! section {
                         $(stringify!($field) => {
                             section.$field =
                                 $crate::config::read::Read::read(&entry.node, &key, found);
+                            if section.$field.is_none() {
+                                section.unread.push(stringify!($field));
+                            }
                         })*
                         _ => $crate::config::read::unknown_key(entry, &key, Self::KEYS, found),
                     }

@@ -214,6 +214,9 @@ enum Choice {
     Files,
 }
 
+/// The keys of a route that say so.
+const CHOICES: [&str; 4] = ["builtin", "mcp", "files", "root"];
+
 fn choice(route: &RawRoute, path: &Placed<String>, found: &mut Findings) -> Option<Choice> {
     let mut choices = Vec::new();
     if let Some(page) = &route.builtin {
@@ -234,6 +237,8 @@ fn choice(route: &RawRoute, path: &Placed<String>, found: &mut Findings) -> Opti
         .collect();
     let (message, hint) = match choices.len() {
         1 => return choices.pop().map(|(_, choice)| choice),
+        // One that could not be read was told already.
+        0 if CHOICES.iter().any(|key| route.unread.contains(key)) => return None,
         0 => (
             "nobody answers this path",
             "add `mcp = true`, `builtin = \"…\"` or `files = \"…\"`".to_owned(),
