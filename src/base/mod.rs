@@ -11,5 +11,6 @@ pub mod log;
 pub mod log_file;
 pub mod nearest;
 pub mod network;
+pub mod open_file;
 pub mod version;
 pub mod writer;

@@ -1,11 +1,11 @@
 //! Message bodies as handlers see them, whatever the HTTP version.
 
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
 use crate::base::channel::Receiver;
+use crate::base::open_file::OpenFile;
 use crate::http::{HeaderList, Stored};
 
 /// A request's or response's content.
@@ -41,7 +41,7 @@ pub enum Piece {
 #[derive(Clone, Debug)]
 pub struct FileSpan {
     /// The file, open for reading.
-    pub file: Rc<OwnedFd>,
+    pub file: Rc<OpenFile>,
     /// Where the span begins.
     pub offset: u64,
     /// Its length in bytes.

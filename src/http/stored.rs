@@ -20,12 +20,15 @@ use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 
-use crate::http::Coding;
+use crate::base::open_file::OpenFile;
+use crate::http::{Coding, FileSpan};
 
 /// One representation: its bytes as they are, and encoded. Never changes but by gaining encodings.
 #[derive(Debug)]
 pub struct Stored {
     identity: Bytes,
+    /// The file that the bytes were read from.
+    file: Option<Rc<OpenFile>>,
     variants: RefCell<[Variant; Coding::ALL.len()]>,
     was_used: Cell<bool>,
     shelf: Shelf,
@@ -75,6 +78,15 @@ impl Stored {
     #[must_use]
     pub const fn identity(&self) -> &Bytes {
         &self.identity
+    }
+
+    /// The same bytes as an open file, where they came from one: for a driver that can send it
+    /// without a copy.
+    #[must_use]
+    pub fn file(&self) -> Option<FileSpan> {
+        let file = Rc::clone(self.file.as_ref()?);
+        let (offset, len) = (0, self.identity.len() as u64);
+        Some(FileSpan { file, offset, len })
     }
 
     /// An encoding if it is kept.
@@ -242,8 +254,15 @@ impl Shelf {
     /// A representation whose encodings stand on this shelf.
     #[must_use]
     pub fn store(&self, identity: impl Into<Bytes>) -> Rc<Stored> {
+        self.store_file(identity, None)
+    }
+
+    /// The same for the content of a file that stays open.
+    #[must_use]
+    pub fn store_file(&self, identity: impl Into<Bytes>, file: Option<Rc<OpenFile>>) -> Rc<Stored> {
         Rc::new(Stored {
             identity: identity.into(),
+            file,
             variants: RefCell::default(),
             was_used: Cell::new(false),
             shelf: self.clone(),

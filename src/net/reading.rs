@@ -12,13 +12,14 @@ use std::sync::Arc;
 use monoio::buf::IoBufMut;
 use monoio::fs::File;
 
+use crate::base::open_file::{OpenFile, PART_BYTES};
 use crate::net::buffers::{Buffers, LARGE_BYTES};
 use crate::net::disk::{Disk, Undone};
 use crate::net::{runtime, sys};
 
 /// Reads a span of a file from its start to its end, one piece ahead where the disk is slow.
 pub struct Reader {
-    file: Rc<OwnedFd>,
+    file: Rc<OpenFile>,
     way: Option<Way>,
     disk: Disk,
     buffers: Buffers,
@@ -40,7 +41,7 @@ impl Reader {
     /// A reader of the `len` bytes from `offset` on.
     #[must_use]
     pub fn new(
-        file: &Rc<OwnedFd>,
+        file: &Rc<OpenFile>,
         (offset, len): (u64, u64),
         disk: &Disk,
         buffers: &Buffers,
@@ -111,6 +112,29 @@ impl Reader {
         self.file.as_fd()
     }
 
+    /// How many bytes from here on, up to `max`, the kernel has in memory, as far as is known.
+    /// It is asked for each mebibyte at most once in a `second`: what it forgets meanwhile is
+    /// waited for.
+    #[must_use]
+    pub fn cached_bytes(&self, max: u64, second: u64) -> u64 {
+        let end = self.offset + self.left.min(max);
+        let mut at = self.offset;
+        while at < end {
+            let part = at - at % PART_BYTES;
+            let part_end = (part + PART_BYTES).min(self.offset + self.left);
+            if !self.file.was_seen(at, second) {
+                if !is_cached(self.file.as_fd(), at, part_end - at) {
+                    break;
+                }
+                if at == part {
+                    self.file.note_seen(at, second);
+                }
+            }
+            at = part_end;
+        }
+        at.min(end) - self.offset
+    }
+
     fn pass(&mut self, count: usize) {
         self.offset += count as u64;
         self.left = self.left.saturating_sub(count as u64);
@@ -154,7 +178,7 @@ impl Reader {
     fn start(&mut self) -> io::Result<Reading> {
         let way = match &self.way {
             Some(way) => way.clone(),
-            None => self.way.insert(Way::of(&self.file)?).clone(),
+            None => self.way.insert(Way::of(self.file.fd())?).clone(),
         };
         let (offset, len) = (self.offset, self.piece_bytes());
         let buffer = self.buffers.large();

@@ -180,9 +180,14 @@ impl Plain {
         send_parts(self.fd.as_fd(), parts, skipped)
     }
 
+    /// [`try_write`](Self::try_write) of bytes that more follow at once: they leave together.
+    pub fn try_write_more(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.with_socket(|socket| socket.send_with_flags(bytes, SEND_FLAGS | libc::MSG_MORE))
+    }
+
     /// Sends what fits of a file's bytes from `offset` on, at most `max`, without copying them
     /// (sendfile), and never waits for the socket; for the disk it does, see
-    /// [`is_cached`](crate::net::reading::is_cached). `Ok(0)` is the file's end.
+    /// [`Reader::cached_bytes`](crate::net::reading::Reader::cached_bytes). `Ok(0)` is its end.
     pub fn try_send_file(
         &self,
         file: BorrowedFd<'_>,

@@ -11,7 +11,7 @@ use crate::base::channel::Receiver;
 use crate::base::clock::Now;
 use crate::http::h1::BodyKind;
 use crate::http::h1::chunked::{CHUNK_TAIL, encode_chunk, encode_chunk_head, encode_last_chunk};
-use crate::http::{Body, BodyError, Frame, Response};
+use crate::http::{Body, BodyError, Frame, Piece, Response};
 use crate::metrics::Counter;
 use crate::net::Transport;
 use crate::record::{Ended, Seen};
@@ -78,6 +78,12 @@ pub(super) async fn send(
         (BodyKind::None, _) | (_, Body::Empty) => (0, Ok(())),
         (_, Body::Static(bytes)) => (bytes.len() as u64, whole(wire, bytes, now).await),
         (_, Body::Full(bytes)) => (bytes.len() as u64, whole(wire, &bytes, now).await),
+        (_, Body::Stored(stored)) if pieces::sends_file(wire, &stored) => {
+            let span = stored.file().map(Piece::File);
+            let sent = Box::pin(pieces::send(wire, span.into_iter().collect())).await;
+            *now = wire.server.time.now();
+            sent
+        }
         (_, Body::Stored(stored)) => {
             let bytes = stored.identity();
             (bytes.len() as u64, whole(wire, bytes, now).await)

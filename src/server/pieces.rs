@@ -5,19 +5,26 @@ use std::io;
 
 use bytes::Bytes;
 
-use crate::http::{FileSpan, Piece};
+use crate::http::{FileSpan, Piece, Stored};
 use crate::metrics::Counter;
 use crate::net::give_way;
-use crate::net::reading::{Reader, is_cached};
+use crate::net::reading::Reader;
 use crate::server::answer::send_parts;
 use crate::server::connection::Close;
 use crate::server::content::Wire;
 use crate::server::deadlines::Limit;
 
-/// Bytes handed to the kernel in one call, which bounds how long one client keeps the shard.
-const SEND_BYTES_MAX: u64 = 1 << 20;
+/// Bytes handed to the kernel in one call, which bounds how long one client keeps the shard;
+/// nginx's sendfile_max_chunk.
+const SEND_BYTES_MAX: u64 = 2 << 20;
 /// Up to so many bytes gather before a file, to leave together with its beginning.
 const GATHER_BYTES_MAX: usize = 32 * 1024;
+
+/// Whether kept content is better sent from its file: it has one, and nothing has to look at the
+/// bytes on the way.
+pub(super) fn sends_file(wire: &Wire<'_>, stored: &Stored) -> bool {
+    stored.file().is_some() && wire.server.disk.is_some() && wire.reader.socket().tls().is_none()
+}
 
 /// Sends the pieces in order. Returns how many bytes of content were sent. A file that has become
 /// shorter than its span ends the connection: the client must not take what follows for content.
@@ -57,18 +64,23 @@ async fn file(wire: &mut Wire<'_>, span: &FileSpan, sent: &mut u64) -> Result<()
     let bounds = (span.offset, span.len);
     let mut reader = Reader::new(&span.file, bounds, disk, &server.buffers);
     while reader.left() > 0 {
-        let next = reader.left().min(SEND_BYTES_MAX);
-        let is_plain = wire.reader.socket().tls().is_none();
-        let count = if is_plain && is_cached(reader.file(), reader.offset(), next) {
-            let count = send_cached(wire, &reader, next).await?;
+        let second = server.time.now().unix.as_secs();
+        let cached = match wire.reader.socket().tls() {
+            None => reader.cached_bytes(SEND_BYTES_MAX, second),
+            Some(_) => 0,
+        };
+        let count = if cached > 0 {
+            let count = send_cached(wire, &reader, cached).await?;
             reader.skip(count);
             count
         } else {
             send_read(wire, &mut reader).await?
         };
         *sent += count;
-        // A fast client takes it all without a wait.
-        give_way().await;
+        if reader.left() > 0 {
+            // A fast client takes it all without a wait.
+            give_way().await;
+        }
     }
     Ok(())
 }
@@ -76,20 +88,24 @@ async fn file(wire: &mut Wire<'_>, span: &FileSpan, sent: &mut u64) -> Result<()
 /// Sends what has gathered and then a part of a file, straight from the kernel's memory.
 async fn send_cached(wire: &mut Wire<'_>, reader: &Reader, max: u64) -> Result<u64, Close> {
     let server = wire.server;
-    if !wire.output.is_empty() {
-        let parts = [wire.output.as_slice()];
-        let result = send_parts(server, wire.place, wire.reader.socket(), &parts).await;
-        wire.output.clear();
-        result?;
-    }
     let max = usize::try_from(max).unwrap_or(usize::MAX);
-    let socket = wire.reader.socket().plain();
+    let mut gathered = 0;
     loop {
-        match socket.try_send_file(reader.file(), reader.offset(), max) {
+        let socket = wire.reader.socket().plain();
+        let rest = wire.output.get(gathered..).unwrap_or_default();
+        let result = match rest {
+            [] => socket.try_send_file(reader.file(), reader.offset(), max),
+            rest => socket.try_write_more(rest),
+        };
+        match result {
             Ok(0) => return Err(Close::Now),
             Ok(count) => {
                 server.recorder.add(Counter::SentBytes, count as u64);
-                return Ok(count as u64);
+                if rest.is_empty() {
+                    wire.output.clear();
+                    return Ok(count as u64);
+                }
+                gathered += count;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let timeout = server.config.server.send_timeout;

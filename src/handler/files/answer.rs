@@ -88,7 +88,6 @@ fn begin(form: &Form, expiry: &Expiry, (status, now): (u16, u64), response: &mut
 fn whole(form: &Form) -> Body {
     match &form.content {
         Content::Stored(stored) => Body::Stored(stored.clone()),
-        Content::Bytes(bytes) => Body::Full(bytes.clone()),
         Content::File(_) if form.facts.len == 0 => Body::Empty,
         Content::File(_) => Body::Pieces(vec![part(form, &(0..form.facts.len))]),
     }
@@ -105,7 +104,6 @@ fn part(form: &Form, range: &Range<u64>) -> Piece {
     };
     match &form.content {
         Content::Stored(stored) => slice(stored.identity()),
-        Content::Bytes(bytes) => slice(bytes),
         Content::File(file) => Piece::File(FileSpan {
             file: file.clone(),
             offset: range.start,

@@ -2,15 +2,14 @@
 //! each, written once.
 
 use std::cell::Cell;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::expiry::Expiry;
 use super::types::content_type;
+use crate::base::open_file::OpenFile;
 use crate::config;
 use crate::http::accept::{Quality, weighted};
 use crate::http::date::write_date;
@@ -43,12 +42,10 @@ pub(super) struct Form {
 /// Where a representation's bytes are.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
-    /// In memory, with encodings made of it.
+    /// In memory, with encodings made of it; larger ones with their file.
     Stored(Rc<Stored>),
-    /// In memory, encoded already.
-    Bytes(Bytes),
     /// On the disk.
-    File(Rc<OwnedFd>),
+    File(Rc<OpenFile>),
 }
 
 impl Content {
@@ -56,7 +53,6 @@ impl Content {
     fn bytes(&self) -> usize {
         match self {
             Self::Stored(stored) => stored.identity().len(),
-            Self::Bytes(bytes) => bytes.len(),
             Self::File(_) => 0,
         }
     }

@@ -3,11 +3,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::Shared;
@@ -15,6 +15,7 @@ use super::cache::Cache;
 use super::entry::{Content, Entry, form};
 use super::expiry::Expiry;
 use super::path::{Place, place};
+use crate::base::open_file::OpenFile;
 use crate::config::{self, Symlinks};
 use crate::handler::Incoming;
 use crate::http::Coding;
@@ -25,6 +26,10 @@ use crate::net::reading::Reader;
 
 /// Looks at a file that changes while it is read; then it is served from its descriptor.
 const ATTEMPTS_MAX: usize = 3;
+
+/// From this size on a file in memory stays open as well: a plain connection is sent it from
+/// there, which costs two calls and saves the copy.
+const SENT_BY_FILE_BYTES_MIN: u64 = 32 * 1024;
 
 /// What lies at a path.
 #[derive(Debug)]
@@ -244,7 +249,7 @@ impl Site {
         }
         // It changes all the time: whoever asks gets it as it comes, and the next looks again.
         let unread = opened.into_iter().map(|(coding, opened)| {
-            let content = Content::File(Rc::new(opened.fd));
+            let content = Content::File(Rc::new(OpenFile::new(opened.fd)));
             (coding, opened.facts, content)
         });
         Ok(self.made_of(name, unread, now))
@@ -288,7 +293,7 @@ impl Site {
     ) -> Result<Option<Rc<Entry>>, Fault> {
         let mut contents: SmallVec<[(Option<Coding>, Facts, Content); 1]> = SmallVec::new();
         for (coding, Opened { fd, facts }) in core::mem::take(opened) {
-            let content = match self.content(shared, coding, fd, facts).await? {
+            let content = match self.content(shared, fd, facts).await? {
                 Some(content) => content,
                 None => return Ok(None),
             };
@@ -300,11 +305,10 @@ impl Site {
     async fn content(
         &self,
         shared: &Shared,
-        coding: Option<Coding>,
-        fd: std::os::fd::OwnedFd,
+        fd: OwnedFd,
         seen: Facts,
     ) -> Result<Option<Content>, Fault> {
-        let file = Rc::new(fd);
+        let file = Rc::new(OpenFile::new(fd));
         let is_small = seen.len <= self.settings.cache.file_bytes_max;
         if !is_small || !self.cache.borrow().has_room_for(seen.len) {
             return Ok(Some(Content::File(file)));
@@ -322,14 +326,12 @@ impl Site {
                 Err(error) => return Err(Fault::Refused(Refused::Failed(error))),
             }
         }
-        if facts(&file)? != seen {
+        if facts(file.fd())? != seen {
             return Ok(None);
         }
-        let bytes = Bytes::from(bytes);
-        Ok(Some(match coding {
-            None => Content::Stored(shared.shelf.store(bytes)),
-            Some(_) => Content::Bytes(bytes),
-        }))
+        let file = (seen.len >= SENT_BY_FILE_BYTES_MIN).then_some(file);
+        let stored = shared.shelf.store_file(bytes, file);
+        Ok(Some(Content::Stored(stored)))
     }
 
     fn made_of(

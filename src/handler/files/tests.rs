@@ -9,7 +9,7 @@ use super::entry::{Content, Entry, form};
 use super::expiry::Expiry;
 use crate::base::clock;
 use crate::config::{self, Expires, FileCache, Symlinks};
-use crate::http::{Coding, HeaderList, Known};
+use crate::http::{Coding, HeaderList, Known, Shelf};
 use crate::net::files::Facts;
 
 /// Settings without any key.
@@ -41,7 +41,7 @@ fn entry(bytes: usize, siblings: &[Coding]) -> Entry {
     let expiry = Expiry::new(&files);
     let form = |coding| {
         let facts = Facts::of(bytes as u64, 784_111_777);
-        let content = Content::Bytes(vec![b'x'; bytes].into());
+        let content = Content::Stored(Shelf::new(0).store(vec![b'x'; bytes]));
         let site = ("a.txt", &files, &expiry);
         form(site, (coding, facts), content, !siblings.is_empty())
     };

@@ -7,7 +7,7 @@ use super::*;
 use crate::net::tests::on_every_driver;
 
 /// A file without a name that holds so many bytes.
-fn file(len: usize) -> Rc<OwnedFd> {
+fn file(len: usize) -> Rc<OpenFile> {
     use std::io::Write;
     let path = std::env::temp_dir().join(format!(
         "ringway-reading-{}-{:?}-{len}",
@@ -19,7 +19,7 @@ fn file(len: usize) -> Rc<OwnedFd> {
     file.sync_all().unwrap();
     let file = std::fs::File::open(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    Rc::new(file.into())
+    Rc::new(OpenFile::new(file.into()))
 }
 
 fn content(from: usize, to: usize) -> Vec<u8> {
@@ -52,7 +52,7 @@ fn a_span_is_read_whole_from_memory_and_from_the_disk() {
         for (from, to) in [(0, 300_000), (70_001, 70_002), (65_536, 299_999), (5, 5)] {
             for is_cold in [false, true] {
                 if is_cold {
-                    forget(&file);
+                    forget(file.fd());
                 }
                 let span = (from as u64, (to - from) as u64);
                 let mut reader = Reader::new(&file, span, &disk, &buffers);
@@ -70,7 +70,7 @@ fn a_file_that_is_shorter_than_promised_is_an_error() {
         let file = file(100_000);
         for is_cold in [false, true] {
             if is_cold {
-                forget(&file);
+                forget(file.fd());
             }
             let mut reader = Reader::new(&file, (0, 200_000), &disk, &buffers);
             let error = read(&mut reader).await.unwrap_err();
@@ -84,7 +84,7 @@ fn a_wait_that_is_dropped_loses_nothing() {
     on_every_driver(|| async {
         let (disk, buffers) = (disk(), Buffers::new());
         let file = file(200_000);
-        forget(&file);
+        forget(file.fd());
         let mut reader = Reader::new(&file, (0, 200_000), &disk, &buffers);
         let mut whole = Vec::new();
         loop {
@@ -110,18 +110,18 @@ fn a_wait_that_is_dropped_loses_nothing() {
 fn what_is_in_memory_is_known() {
     let file = file(1 << 20);
     let mut byte = [0];
-    rustix::io::pread(&*file, &mut byte, 0).unwrap();
+    rustix::io::pread(file.fd(), &mut byte, 0).unwrap();
     let all = std::fs::read(format!("/proc/self/fd/{}", {
         use std::os::fd::AsRawFd;
-        file.as_raw_fd()
+        file.fd().as_raw_fd()
     }))
     .unwrap();
     assert_eq!(all.len(), 1 << 20);
     assert!(is_cached(file.as_fd(), 0, 1 << 20));
     assert!(is_cached(file.as_fd(), 4_095, 2));
     assert!(is_cached(file.as_fd(), 7, 0));
-    forget(&file);
+    forget(file.fd());
     // A filesystem that lives in memory has nothing to forget.
-    let is_memory = rustix::fs::fstatfs(&*file).unwrap().f_type == 0x0102_1994;
+    let is_memory = rustix::fs::fstatfs(file.fd()).unwrap().f_type == 0x0102_1994;
     assert_eq!(is_cached(file.as_fd(), 0, 1 << 20), is_memory);
 }
