@@ -21,6 +21,7 @@ import pytest
 from support import http as plain
 from support.commands import command
 from support.gateway import BINARY, clean_env, wait_until
+from support.h2_peer import Client
 from support.nginx import Nginx
 
 DRIVERS = ["defer", "coop", "uring", "epoll"]
@@ -647,6 +648,37 @@ def test_a_download_does_not_hold_others_up(ringway, tree):
         finally:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+def test_a_client_that_stops_reading_is_let_go(ringway, tree):
+    gateway = ringway(route(tree).replace("shards = 1", 'shards = 1\nsend_timeout = "1s"'))
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as connection:
+        connection.sendall(b"GET /f/sparse HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_until(
+            "the time limit",
+            lambda: 'ringway_timeouts_total{shard="0",limit="send"} 1'
+            in gateway.get("/metrics").text(),
+        )
+    wait_until("closed", lambda: gateway.metric("ringway_connections") <= 1)
+
+
+def test_streams_of_files_wait_for_their_client(ringway, tree):
+    gateway = ringway(route(tree))
+    assert Client(gateway.port).get("/f/text.txt").body == (tree / "text.txt").read_bytes()
+    before = gateway.rss_kib()
+    # Its windows stay shut.
+    client = Client(gateway.port, ack=False)
+    streams = [client.send("/f/sparse") for _ in range(50)]
+    while not all(client.answers[stream].status for stream in streams):
+        assert client.pump()
+    time.sleep(0.5)
+    assert gateway.rss_kib() - before < 50 * 256
+    answer = Client(gateway.port).get("/f/big.bin", extra=[("range", "bytes=5-9999999")])
+    assert answer.status == 206
+    assert answer.body == (tree / "big.bin").read_bytes()[5:10_000_000]
+    client.sock.close()
+    wait_until("gone", lambda: gateway.metric("ringway_connections") <= 3)
+    assert gateway.metric("ringway_panics_total") == 0
 
 
 def test_drain_finishes_downloads(ringway, tree):
