@@ -89,13 +89,7 @@ pub(super) fn load_with(
     };
     let entries = entries.unwrap_or_default().0;
     gatherer.own(&entries, &folder, &mut config.mcp, &mut found);
-    let mut errors = unset;
-    // What a text with a variable that is not set cannot be read as needs no second word.
-    let is_unset = |at: &str| errors.iter().any(|unset| unset.place == at);
-    found.errors.retain(|problem| !is_unset(&problem.place));
-    errors.append(&mut found.errors);
-    errors.append(&mut found.unknown);
-    errors.sort_by_key(|problem| problem.offset);
+    let mut errors = in_order(unset, &mut found);
     let servers_file = servers_file.map(|file| (file.at, around.path(&file.value)));
     let flags = options
         .mcp
@@ -119,6 +113,18 @@ pub(super) fn load_with(
     } else {
         Err(errors)
     }
+}
+
+/// Everything that is wrong with our own file, in its order.
+fn in_order(unset: Vec<Problem>, found: &mut Findings) -> Vec<Problem> {
+    let mut errors = unset;
+    // What a text with a variable that is not set cannot be read as needs no second word.
+    let is_unset = |at: &str| errors.iter().any(|unset| unset.place == at);
+    found.errors.retain(|problem| !is_unset(&problem.place));
+    errors.append(&mut found.errors);
+    errors.append(&mut found.unknown);
+    errors.sort_by_key(|problem| problem.offset);
+    errors
 }
 
 /// Where relative paths start. Absolute, because children may start elsewhere.
