@@ -3,17 +3,22 @@ limits of time, and the end. Attacks are in test_h2_attacks.py."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
 import subprocess
 import time
 
+import httpx2
 import pytest
 from hyperframe import frame as frames
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
 from support.commands import command
 from support.gateway import ECHO, Gateway, wait_until
 from support.h2_peer import PREFACE, Client, Raw, fields
+from support.mcp import Modern
 
 NO_ERROR, PROTOCOL_ERROR, REFUSED, CANCEL = 0, 1, 7, 8
 
@@ -351,3 +356,52 @@ def test_the_log_tells_the_version(ringway):
     gateway = ringway('[log]\nformat = "main"\n')
     Client(gateway.port).get("/version?over=2")
     wait_until("logged", lambda: '"GET /version?over=2 HTTP/2.0" 200 ' in gateway.log())
+
+
+# ---- MCP
+
+
+def test_the_sdk_over_http2(demo):
+    """Many calls at once on one connection, a stream beside them, progress as it comes."""
+
+    async def talk():
+        async with httpx2.AsyncClient(http1=False, http2=True, timeout=20) as web:
+            assert (await web.get(f"{demo.url}/version")).http_version == "HTTP/2"
+            async with streamable_http_client(demo.mcp_url, http_client=web) as streams:
+                async with ClientSession(streams[0], streams[1]) as session:
+                    await session.initialize()
+                    assert len((await session.list_tools()).tools) > 20
+                    calls = (session.call_tool("add", {"a": at, "b": 1}) for at in range(100))
+                    sums = [result.content[0].text for result in await asyncio.gather(*calls)]
+                    assert sums == [str(at + 1) for at in range(100)]
+                    seen = []
+
+                    async def progress(done, _total, _message):
+                        seen.append((done, time.monotonic()))
+
+                    slow = {"seconds": 1, "steps": 4}
+                    await session.call_tool("slow", slow, progress_callback=progress)
+                    assert [done for done, _ in seen] == [1, 2, 3, 4]
+                    assert seen[-1][1] - seen[0][1] > 0.4, "events are not held back"
+
+    asyncio.run(talk())
+
+
+def test_a_reset_ends_the_call_behind_it(demo):
+    client, modern = Client(demo.port), Modern(demo.mcp_url)
+    under_way = "ringway_mcp_calls_under_way"
+    before = demo.metric(under_way)
+    params = {"name": "slow", "arguments": {"seconds": 60, "steps": 60}}
+    params["_meta"] = modern.meta(progressToken=1)
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    extra = {"content-type": "application/json"} | modern.headers("tools/call", params)
+    block = [(name.lower(), value) for name, value in extra.items()]
+    host = f"127.0.0.1:{demo.port}"
+    stream = client.send("/mcp", "POST", json.dumps(message).encode(), block, authority=host)
+    while not client.answers[stream].body:
+        assert client.pump()
+    assert client.answers[stream].status == 200
+    wait_until("under way", lambda: demo.metric(under_way) == before + 1)
+    client.conn.reset_stream(stream, CANCEL)
+    client.flush()
+    wait_until("cancelled", lambda: demo.metric(under_way) == before)

@@ -289,4 +289,45 @@ mod tests {
         }
         assert_eq!(read_trailers(&fields).wire(), b"x-sum: 1\r\n");
     }
+
+    proptest::proptest! {
+        /// Whatever the crate lets through becomes a head that HTTP/1.1 could have carried, or a
+        /// refusal; never a panic, never a field that breaks a message.
+        #[test]
+        fn any_request_becomes_a_sound_head_or_a_refusal(
+            method in "[A-Z]{1,8}|get|M-SEARCH",
+            path in "[/*a-z%0-9.?#_~+;=&-]{0,40}|/[ -~]{0,30}",
+            host in "[a-z0-9.:@\\[\\]-]{0,20}",
+            fields in proptest::collection::vec(
+                ("[a-z0-9_-]{1,14}|host|cookie|content-length|expect|te", "[ -~\t\u{80}-\u{ff}]{0,30}"),
+                0..12,
+            ),
+        ) {
+            let mut request = Request::builder().method(method.as_str());
+            let uri = Uri::builder().scheme("http").authority(host.as_str());
+            request = match uri.path_and_query(path.as_str()).build() {
+                Ok(uri) => request.uri(uri),
+                Err(_) => request.uri(path.as_str()),
+            };
+            for (name, value) in &fields {
+                request = request.header(name.as_str(), value.as_bytes());
+            }
+            let Ok(request) = request.body(()) else { return Ok(()) };
+            let mut head = RequestHead::default();
+            let (parts, ()) = request.into_parts();
+            let read = read_request(&parts, &Limits::default(), &mut head);
+            if let Err(error) = read {
+                proptest::prop_assert!((400..=505).contains(&error.status()));
+                return Ok(());
+            }
+            proptest::prop_assert_eq!(head.headers.all(Known::Host).count(), 1);
+            proptest::prop_assert!(head.headers.all(Known::Cookie).count() <= 1);
+            proptest::prop_assert!(is_authority(head.header(Known::Host).unwrap()));
+            let wire = head.headers.wire();
+            let lines = wire.split(|&byte| byte == b'\n').count() - 1;
+            proptest::prop_assert_eq!(lines, head.headers.len());
+            proptest::prop_assert!(!wire.contains(&0));
+            proptest::prop_assert!(head.method == Method::Connect || head.target().starts_with(['/', '*']));
+        }
+    }
 }
