@@ -25,7 +25,7 @@ NO_ERROR, PROTOCOL_ERROR, REFUSED, CANCEL = 0, 1, 7, 8
 
 @pytest.fixture(scope="module")
 def echo(tmp_path_factory):
-    config = ECHO + "[server]\nkeepalive_requests = 0\n"
+    config = ECHO + "[server.http2]\nmax_requests = 0\n"
     gateway = Gateway(tmp_path_factory.mktemp("echo"), config, args=["--shards", "1"])
     yield gateway
     gateway.stop()
@@ -326,7 +326,7 @@ def test_a_preface_that_never_comes_whole(ringway):
 
 
 def test_the_last_request_of_a_connection(ringway):
-    gateway = ringway("[server]\nkeepalive_requests = 5\n")
+    gateway = ringway("[server.http2]\nmax_requests = 5\n")
     client = Client(gateway.port)
     streams = [client.send("/health") for _ in range(5)]
     assert client.wait(*streams).status == 200

@@ -13,6 +13,9 @@ section! {
     RawHttp2 {
         /// Streams open at once on a connection; more are refused.
         max_concurrent_streams: Count<1, 100_000>,
+        /// Requests of a connection, after which it ends as soon as none is under way; 0 is no
+        /// limit. Takes the place of keepalive_requests.
+        max_requests: Count<0, { u32::MAX as u64 }>,
         /// What a client may send of one request's body before it is taken.
         stream_window: Size<65_535, WINDOW_MAX>,
         /// The same for all requests of a connection together.
@@ -42,6 +45,8 @@ section! {
 pub struct Http2 {
     /// Streams open at once on a connection.
     pub max_concurrent_streams: u32,
+    /// Requests of a connection; 0 means no limit.
+    pub max_requests: u64,
     /// What a client may send of one body before it is taken, in bytes.
     pub stream_window: u32,
     /// The same for a connection.
@@ -62,6 +67,7 @@ impl Default for Http2 {
     fn default() -> Self {
         Self {
             max_concurrent_streams: 128,
+            max_requests: 10_000,
             stream_window: 65_535,
             connection_window: 1 << 20,
             send_buffer: 64 << 10,
@@ -89,6 +95,7 @@ pub(super) fn resolve(raw: &RawHttp2) -> Http2 {
             max_concurrent_streams,
             defaults.max_concurrent_streams
         )),
+        max_requests: given!(max_requests, defaults.max_requests),
         stream_window: narrow(given!(stream_window, defaults.stream_window)),
         connection_window: narrow(given!(connection_window, defaults.connection_window)),
         send_buffer: to_usize(given!(send_buffer, defaults.send_buffer)),

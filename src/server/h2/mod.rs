@@ -179,14 +179,14 @@ impl Driver<'_> {
     ) {
         self.requests += 1;
         self.server.recorder.count(Counter::Http2Streams);
-        let settings = &self.server.config.server;
-        if self.requests == settings.keepalive_requests && self.stage == Stage::Open {
+        let http2 = &self.server.config.server.http2;
+        if self.requests == self.last_request() && self.stage == Stage::Open {
             self.stage = Stage::Leaving;
             self.peer.graceful_shutdown();
         }
         // What was on its way when the client was told is answered; more is not.
-        let last = settings.keepalive_requests + u64::from(settings.http2.max_concurrent_streams);
-        if settings.keepalive_requests > 0 && self.requests > last {
+        let on_the_way = u64::from(http2.max_concurrent_streams);
+        if self.requests > self.last_request().saturating_add(on_the_way) {
             return self.end(Reason::ENHANCE_YOUR_CALM, Counter::Http2StreamsAfterGoaway);
         }
         let stream = Stream {
@@ -214,6 +214,21 @@ impl Driver<'_> {
         }
     }
 
+    /// The request after which a connection is ended whatever is under way. Until then it ends
+    /// when nothing is: clients that cannot take a GOAWAY beside a response are many.
+    fn last_request(&self) -> u64 {
+        match self.server.config.server.http2.max_requests {
+            0 => u64::MAX,
+            max => max.saturating_mul(2),
+        }
+    }
+
+    /// Whether it has had all the requests it may have.
+    fn is_spent(&self) -> bool {
+        let max = self.server.config.server.http2.max_requests;
+        max > 0 && self.requests >= max
+    }
+
     /// Ends a connection that has been idle for too long, or whose shard ends.
     fn leave_if_told(&mut self, cx: &Context<'_>) {
         if self.stage == Stage::Ending {
@@ -221,7 +236,8 @@ impl Driver<'_> {
         }
         let is_overdue = self.place.fired().is_some();
         let is_drained = self.server.drain.has_begun();
-        if is_overdue || is_drained && !self.is_busy() {
+        let is_over = is_drained || self.is_spent();
+        if is_overdue || is_over && !self.is_busy() {
             self.stage = Stage::Ending;
             self.peer.abrupt_shutdown(Reason::NO_ERROR);
         } else if is_drained && self.stage == Stage::Open {
