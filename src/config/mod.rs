@@ -32,6 +32,7 @@ pub use log_format::{Escape, Field, LogFormat, Piece, Template, Variable};
 pub use problem::Problem;
 pub use schema::json_schema;
 pub use sections::access::Access;
+pub use sections::compression::{Compression, Levels};
 pub use sections::files::{Expires, FileCache, Files, Symlinks};
 pub use sections::http2::Http2;
 pub use sections::limit::{ConnectionLimit, LimitKey, OnError, RateLimit};

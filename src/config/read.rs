@@ -118,14 +118,7 @@ pub(super) use section;
 
 /// Sections of the design that this version does not have yet: better than "unknown key".
 const PLANNED: &[&str] = &[
-    "compression",
-    "cache",
-    "upstream",
-    "tls",
-    "virtual",
-    "proxy",
-    "redirect",
-    "hosts",
+    "cache", "upstream", "tls", "virtual", "proxy", "redirect", "hosts",
 ];
 
 /// A longer list of known keys helps nobody.

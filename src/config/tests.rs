@@ -13,6 +13,7 @@ use super::load::{load_with, read_file};
 use super::read::Read as _;
 use super::sections::RawConfig;
 use super::*;
+use crate::http::Coding;
 
 const FIXTURES: &str = "tests/fixtures/mcp-json";
 
@@ -350,8 +351,25 @@ fn a_full_file() {
     assert_eq!(addresses, ["127.0.0.1:1", "0.0.0.0:2"]);
     let headers = [("X-B", "1"), ("X-A", "x")].map(|(n, v)| (n.to_owned(), v.to_owned()));
     assert_eq!(config.headers, headers);
+    let compression = Compression {
+        encodings: vec![Coding::Zstd, Coding::Gzip],
+        min_length: 2048,
+        types: vec!["text/*".to_owned(), "application/json".to_owned()],
+        event_streams: true,
+        keep: 8 << 20,
+        recompress: false,
+        levels: Levels {
+            brotli_quality: 5,
+            brotli_lgwin: 20,
+            gzip: 1,
+            zstd: 9,
+        },
+    };
+    assert_eq!(config.compression, compression);
     assert_eq!(config.routes.len(), 2);
     assert_eq!(config.routes[0].path, PathRule::Exact("/e".to_owned()));
+    let is_uncompressed = |at: usize| config.routes[at].settings.is_uncompressed;
+    assert!(is_uncompressed(0) && !is_uncompressed(1));
     assert_eq!(config.mcp.secret.unwrap()[..3], [0, 1, 2]);
     assert_eq!(config.mcp.allowed_origins, ["https://app.example.com"]);
     let server = &config.mcp.servers[0];
@@ -371,6 +389,27 @@ fn a_full_file() {
         (server.isolate, server.eager, server.max_in_flight),
         (Isolate::Session, false, 3)
     );
+}
+
+#[test]
+fn compression_is_checked_and_can_be_switched_off() {
+    let off = good("[compression]\nenabled = false\n", &[]);
+    assert!(off.compression.encodings.is_empty());
+    assert_eq!(good("", &[]).compression, Compression::default());
+    for (line, reason) in [
+        ("encodings = [\"br\", \"brotli\"]", "\"br\" stands twice"),
+        ("encodings = [\"deflate\"]", "not one of br, zstd, gzip"),
+        ("types = [\"json\"]", "\"json\" is not a media type"),
+        ("types = [\"*/json\"]", "\"*/json\" is not a media type"),
+        ("brotli = { quality = 12 }", "between 0 and 11"),
+        ("brotli = { lgwin = 25 }", "between 10 and 24"),
+        ("gzip = { level = 10 }", "between 1 and 9"),
+        ("zstd = { level = 0 }", "between 1 and 19"),
+    ] {
+        let problems = load_text(&format!("[compression]\n{line}\n"), &[]).unwrap_err();
+        let problems = lines(&problems);
+        assert!(problems.contains(reason), "{line}: {problems}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod access;
 mod client;
+pub mod compress;
 mod guard;
 pub mod limit;
 mod request_id;

@@ -42,7 +42,7 @@ enum Variant {
     Making(Vec<Waker>),
     Kept {
         bytes: Bytes,
-        /// As small as it gets; not to be made again.
+        /// As small as it gets, or on the way to that: nobody need ask for it.
         is_best: bool,
     },
 }
@@ -94,7 +94,7 @@ impl Stored {
     pub fn variant(&self, coding: Coding) -> Option<Bytes> {
         match self.variants.borrow().get(coding as usize) {
             Some(Variant::Kept { bytes, .. }) => {
-                self.was_used.set(true);
+                self.used();
                 Some(bytes.clone())
             }
             _ => None,
@@ -109,7 +109,7 @@ impl Stored {
         };
         match variant {
             Variant::Kept { bytes, .. } => {
-                self.was_used.set(true);
+                self.used();
                 Poll::Ready(Claim::Kept(bytes.clone()))
             }
             Variant::Making(waiting) => {
@@ -129,7 +129,15 @@ impl Stored {
         }
     }
 
-    /// Whether a smaller form of that encoding is still wanted.
+    /// Notes that a smaller form of a kept encoding was asked for.
+    pub fn asked(&self, coding: Coding) {
+        let mut variants = self.variants.borrow_mut();
+        if let Some(Variant::Kept { is_best, .. }) = variants.get_mut(coding as usize) {
+            *is_best = true;
+        }
+    }
+
+    /// Whether a smaller form of that encoding is still to be asked for.
     #[must_use]
     pub fn wants_better(&self, coding: Coding) -> bool {
         matches!(
@@ -156,6 +164,12 @@ impl Stored {
         let mut variants = self.variants.borrow_mut();
         let place = variants.get_mut(coding as usize);
         place.map_or(Variant::Absent, |place| core::mem::replace(place, variant))
+    }
+
+    fn used(&self) {
+        self.was_used.set(true);
+        let hits = &self.shelf.inner.hits;
+        hits.set(hits.get() + 1);
     }
 
     /// Forgets every kept encoding.
@@ -230,8 +244,8 @@ pub struct Shelf {
 struct Inner {
     bytes_max: usize,
     bytes: Cell<usize>,
-    evictions: Cell<u64>,
-    refusals: Cell<u64>,
+    hits: Cell<u64>,
+    dropped: Cell<u64>,
     /// Representations with kept encodings, the next to go first. Some are gone already.
     entries: RefCell<VecDeque<Weak<Stored>>>,
 }
@@ -244,8 +258,8 @@ impl Shelf {
             inner: Rc::new(Inner {
                 bytes_max,
                 bytes: Cell::new(0),
-                evictions: Cell::new(0),
-                refusals: Cell::new(0),
+                hits: Cell::new(0),
+                dropped: Cell::new(0),
                 entries: RefCell::default(),
             }),
         }
@@ -275,16 +289,16 @@ impl Shelf {
         self.inner.bytes.get()
     }
 
-    /// How often encodings had to go because the shelf was full.
+    /// How often a kept encoding was used.
     #[must_use]
-    pub fn evictions(&self) -> u64 {
-        self.inner.evictions.get()
+    pub fn hits(&self) -> u64 {
+        self.inner.hits.get()
     }
 
-    /// How often an encoding was not kept because it alone would have filled the shelf.
+    /// How often encodings had to go because the shelf was full, or one found no place on it.
     #[must_use]
-    pub fn refusals(&self) -> u64 {
-        self.inner.refusals.get()
+    pub fn dropped(&self) -> u64 {
+        self.inner.dropped.get()
     }
 
     /// Makes room for one encoding. One that takes more than an eighth of the shelf is refused:
@@ -293,12 +307,12 @@ impl Shelf {
         let Inner {
             bytes_max,
             bytes: used,
-            refusals,
+            dropped,
             entries,
             ..
         } = &*self.inner;
         if bytes > bytes_max / 8 || !self.make_room(bytes) {
-            refusals.set(refusals.get() + 1);
+            dropped.set(dropped.get() + 1);
             return false;
         }
         used.set(used.get() + bytes);
@@ -337,7 +351,7 @@ impl Shelf {
                 entries.push_back(entry);
             } else {
                 stored.forget();
-                inner.evictions.set(inner.evictions.get() + 1);
+                inner.dropped.set(inner.dropped.get() + 1);
             }
         }
         inner.bytes.get() + bytes <= inner.bytes_max
@@ -427,9 +441,9 @@ mod tests {
         assert!(make(&late, Coding::Br, 125));
         assert!(all[0].variant(Coding::Br).is_some(), "it was used");
         assert!(all[1].variant(Coding::Br).is_none(), "it was not");
-        assert_eq!((shelf.bytes(), shelf.evictions()), (1000, 1));
+        assert_eq!((shelf.bytes(), shelf.dropped()), (1000, 1));
         assert!(!make(&late, Coding::Gzip, 126), "too large for this shelf");
-        assert_eq!((shelf.refusals(), shelf.bytes()), (1, 1000));
+        assert_eq!((shelf.dropped(), shelf.bytes()), (2, 1000));
     }
 
     #[test]

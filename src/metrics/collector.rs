@@ -28,6 +28,7 @@ impl Default for Slot {
     fn default() -> Self {
         Self {
             last: None,
+            // The library has defaults for arrays of up to 32 only.
             retired: [0; Counter::ALL.len()],
             is_fresh: false,
             restarts: 0,

@@ -160,6 +160,16 @@ const CONNECTION_LIMIT: Family = counter(
     "Refusals of connection limits; unanswered ones went by on_error.",
 );
 
+const ENCODER_INPUT: Family = counter(
+    "ringway_compression_input_bytes",
+    "Bytes of content encoded while a client waited, by encoding.",
+);
+
+const ENCODER_OUTPUT: Family = counter(
+    "ringway_compression_output_bytes",
+    "Bytes that content encoded while a client waited came to, by encoding.",
+);
+
 /// Defines [`Counter`] from one list: the counter, its family, and the label that tells it from
 /// the others of its family. Those of one family stand together.
 macro_rules! counters {
@@ -292,6 +302,32 @@ counters! {
         "ringway_file_cache_evictions",
         "Files that went from a shard's cache to make room.",
     );
+    BrotliInput => ENCODER_INPUT, "encoding" = "br";
+    ZstdInput => ENCODER_INPUT, "encoding" = "zstd";
+    GzipInput => ENCODER_INPUT, "encoding" = "gzip";
+    BrotliOutput => ENCODER_OUTPUT, "encoding" = "br";
+    ZstdOutput => ENCODER_OUTPUT, "encoding" = "zstd";
+    GzipOutput => ENCODER_OUTPUT, "encoding" = "gzip";
+    KeptEncodingHits => counter(
+        "ringway_compression_kept_hits",
+        "Responses answered from a kept encoding.",
+    );
+    KeptEncodingsDropped => counter(
+        "ringway_compression_kept_dropped",
+        "Kept encodings that had to make room, or found none.",
+    );
+    Recompressions => counter(
+        "ringway_compression_recompressed",
+        "Kept encodings made again at the highest level.",
+    );
+    EncodersBusy => counter(
+        "ringway_compression_busy",
+        "Responses sent as they are because too many encoders were at work.",
+    );
+    EncoderFailures => counter(
+        "ringway_compression_failures",
+        "Responses that an encoder could not finish.",
+    );
 }
 
 /// Levels of one shard. They go up and down.
@@ -303,16 +339,18 @@ pub enum Gauge {
     McpCallsUnderWay,
     FileCacheBytes,
     FileCacheEntries,
+    KeptEncodingBytes,
 }
 
 impl Gauge {
     /// All of them in the order of exposition.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Connections,
         Self::OpenStreams,
         Self::McpCallsUnderWay,
         Self::FileCacheBytes,
         Self::FileCacheEntries,
+        Self::KeptEncodingBytes,
     ];
 
     /// The family.
@@ -328,6 +366,10 @@ impl Gauge {
             Self::FileCacheBytes => gauge(
                 "ringway_file_cache_bytes",
                 "Content of files that is kept in memory.",
+            ),
+            Self::KeptEncodingBytes => gauge(
+                "ringway_compression_kept_bytes",
+                "Bytes of encodings of pages, files and cached responses that are kept.",
             ),
             Self::FileCacheEntries => gauge(
                 "ringway_file_cache_entries",

@@ -226,6 +226,19 @@ pub(super) fn tie_child(command: &mut Command, parent: u32, file_limit: Option<u
     unsafe { command.pre_exec(setup) };
 }
 
+/// From now on the calling thread runs only when no other thread wants the core; where the
+/// kernel refuses that, at the lowest priority.
+pub fn run_when_idle() {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the pointer is to a valid structure that the call only reads; 0 names the calling
+    // thread, so nothing else is touched.
+    let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) };
+    if set != 0 {
+        // SAFETY: takes numbers only; 0 names the calling thread.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+    }
+}
+
 /// Raises the soft limit of open files to the hard one. Returns the old and new soft limits.
 pub fn raise_file_limit() -> io::Result<(u64, u64)> {
     let mut limit = libc::rlimit {

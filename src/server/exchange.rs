@@ -77,6 +77,8 @@ pub(super) async fn answer(
             return true;
         }
     }
+    // Copied: the whole route would make every idle connection larger.
+    let may_compress = !found.endpoint.settings.is_uncompressed;
     let request = Incoming {
         head,
         found,
@@ -88,6 +90,10 @@ pub(super) async fn answer(
     if handled.is_err() {
         server.recorder.count(Counter::Panics);
         *response = Problem::Internal.response();
+    }
+    if may_compress && let Some(plan) = server.encoding.compressor().decide(head, response) {
+        // Boxed, so that what is not compressed costs the future no room.
+        Box::pin(server.encoding.encode(head, response, plan)).await;
     }
     handled.is_ok()
 }

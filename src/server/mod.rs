@@ -11,6 +11,7 @@ mod content;
 mod counting;
 mod deadlines;
 mod drain;
+mod encode;
 mod entrance;
 mod exchange;
 mod h1;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use crate::base::log::Logger;
 use crate::config::Config;
 use crate::filter::ResponseFilter;
+use crate::filter::compress::Compressor;
 use crate::handler::Handlers;
 use crate::http::h1::Limits;
 use crate::metrics::Recorder;
@@ -41,6 +43,7 @@ use crate::net::buffers::Buffers;
 use crate::net::disk::Disk;
 use crate::record::Record;
 use crate::route::{Label, Router};
+use crate::server::encode::Encoding;
 use crate::server::lent::Lender;
 
 /// What the connections of one shard share.
@@ -50,6 +53,7 @@ pub struct Server {
     limits: Limits,
     router: Router,
     filter: ResponseFilter,
+    encoding: Rc<Encoding>,
     handlers: Handlers,
     record: Record,
     recorder: Rc<Recorder>,
@@ -73,6 +77,8 @@ pub struct Parts {
     pub router: Router,
     /// Everything that answers.
     pub handlers: Handlers,
+    /// What is compressed, and how.
+    pub compressor: Compressor,
     /// Metrics and access log.
     pub record: Record,
     /// Limits that hold over all shards, where there are any.
@@ -96,10 +102,12 @@ impl Server {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let heads = parts.config.server.header_buffers;
+        let recorder = Rc::clone(parts.record.recorder());
         Self {
             limits: Limits::from_buffers(heads.count, heads.size),
             filter: ResponseFilter::new(&parts.config),
-            recorder: Rc::clone(parts.record.recorder()),
+            encoding: Rc::new(Encoding::new(parts.compressor, Rc::clone(&recorder))),
+            recorder,
             lender: Lender::default(),
             counting: parts.counting,
             h2: h2::Kept::default(),
@@ -126,6 +134,12 @@ impl Server {
     #[must_use]
     pub fn handlers(&self) -> &Handlers {
         &self.handlers
+    }
+
+    /// What is compressed, and how.
+    #[must_use]
+    pub fn compressor(&self) -> &Compressor {
+        self.encoding.compressor()
     }
 
     /// The shard's buffers.

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::channel::{Sender, bounded};
+use crate::filter::compress::{Compressor, Desk};
 use crate::handler::Handlers;
 use crate::handler::builtin::{Catalogue, Pages, Setup};
 use crate::handler::files::{self, Files};
 use crate::http::Shelf;
-use crate::metrics::{Counter, Recorder, RuntimeInfo, ShardSnapshot};
+use crate::metrics::{Counter, Gauge, Recorder, RuntimeInfo, ShardSnapshot};
 use crate::net::buffers::Buffers;
 use crate::net::listener::Listener;
 use crate::net::mailbox::Inbox;
@@ -23,9 +24,6 @@ use crate::route::Router;
 use crate::server::{Counting, Deadlines, Drain, Parts, SWEEP_INTERVAL, Server, Time, accept};
 use crate::shard::gateway::Running;
 use crate::shard::{Launch, Message, Report, Sockets};
-
-/// Encodings of pages, files and cached responses that a shard keeps.
-const ENCODED_BYTES_MAX: usize = 32 << 20;
 
 /// Orders that may wait: one of each kind.
 const ORDERS_MAX: usize = 4;
@@ -152,7 +150,8 @@ fn build(
         &recorder,
         (&buffers, &launch.log),
     );
-    let shelf = Shelf::new(ENCODED_BYTES_MAX);
+    let desk = Desk::new(launch.recompress.clone());
+    let shelf = Shelf::new(config.compression.keep);
     let disk = launch.ends.disk.clone();
     let files = disk.as_ref().map(|disk| files::Shared {
         disk: disk.clone(),
@@ -170,7 +169,7 @@ fn build(
         draining: drain.flag(),
         catalogue: Rc::clone(&running.gateway) as Rc<dyn Catalogue>,
         scraper: launch.scraper.clone(),
-        shelf,
+        shelf: shelf.clone(),
     };
     let server = Server::new(Parts {
         config: Arc::clone(config),
@@ -180,6 +179,7 @@ fn build(
             files: files.map(|shared| Files::new(config, shared)),
         },
         router,
+        compressor: Compressor::new(&config.compression, &shelf, desk),
         record: Record::new(recorder, access, launch.seed),
         counting,
         buffers,
@@ -222,13 +222,25 @@ async fn serve_inbox(inbox: &Inbox<Message>, server: &Server, orders: Sender<Ord
 
 fn snapshot(server: &Server) -> ShardSnapshot {
     let recorder = server.record().recorder();
-    let misses = server.buffers().misses();
-    let counted = recorder.value(Counter::BufferPoolMisses);
-    recorder.add(Counter::BufferPoolMisses, misses.saturating_sub(counted));
+    let compressor = server.compressor();
+    let (shelf, desk) = (compressor.shelf(), compressor.desk());
+    let kept = i64::try_from(shelf.bytes()).unwrap_or(i64::MAX);
+    let before = recorder.level(Gauge::KeptEncodingBytes);
+    recorder.shift(Gauge::KeptEncodingBytes, kept - before);
+    for (counter, value) in [
+        (Counter::BufferPoolMisses, server.buffers().misses()),
+        (Counter::KeptEncodingHits, shelf.hits()),
+        (Counter::KeptEncodingsDropped, shelf.dropped()),
+        (Counter::Recompressions, desk.improved()),
+    ] {
+        let counted = recorder.value(counter);
+        recorder.add(counter, value.saturating_sub(counted));
+    }
     recorder.snapshot()
 }
 
-/// Ends overdue waits and hands buffered log lines on, for ever.
+/// Ends overdue waits, takes what other threads have made and hands buffered log lines on, for
+/// ever.
 async fn sweep(server: Rc<Server>, connections: Rc<Deadlines>) {
     loop {
         sleep(SWEEP_INTERVAL).await;
@@ -238,5 +250,6 @@ async fn sweep(server: Rc<Server>, connections: Rc<Deadlines>) {
         if let Some(counting) = server.counting() {
             counting.sweep(now);
         }
+        server.compressor().desk().take_answers();
     }
 }

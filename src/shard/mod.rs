@@ -10,12 +10,14 @@ pub use gateway::Ends;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use crate::base::clock::Now;
 use crate::base::log::Logger;
 use crate::base::writer::Lines;
 use crate::config::Config;
+use crate::filter::compress::Job;
 use crate::handler::builtin::Scraper;
 use crate::metrics::{RuntimeInfo, ShardSnapshot};
 use crate::net::across;
@@ -50,6 +52,8 @@ pub struct Launch {
     pub scraper: Scraper,
     /// Where access log lines go, if anywhere.
     pub access: Option<Lines>,
+    /// Where kept encodings are made smaller, if anywhere.
+    pub recompress: Option<SyncSender<Job>>,
     /// Diagnostics.
     pub log: Logger,
     /// What its gateway shares with the others.

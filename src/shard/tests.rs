@@ -48,6 +48,7 @@ impl Shard {
             started: Now::read(),
             scraper: Scraper::channel().0,
             access: None,
+            recompress: None,
             log: Logger::off(),
             ends: Ends {
                 peers,

@@ -6,6 +6,7 @@ mod banner;
 mod bind;
 mod logs;
 mod pidfile;
+mod recompress;
 mod scrape;
 mod watch;
 
@@ -127,6 +128,8 @@ fn supervise(
     let ends = ends(&config, shards, file_limit)?;
     let count = u16::try_from(shards).unwrap_or(u16::MAX);
     let links = Links::connect(&config, count, started.mono);
+    let recompress = recompress::start(&config.compression)
+        .map_err(Failure::system("start the recompressing thread"))?;
     let watch = Watch::new(watch::Setting {
         driver: config.server.driver.map(driver),
         config,
@@ -138,6 +141,7 @@ fn supervise(
         started,
         scraper,
         logs,
+        recompress,
     });
     // Waiting for shards, signals and scrapes needs no ring; epoll takes the least memory.
     let mut runtime = Runtime::build(Some(Driver::Epoll)).map_err(|refusal| Failure::System {

@@ -4,12 +4,14 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::base::channel::{Receiver, Sender, bounded};
 use crate::base::clock::{self, Now};
 use crate::config::Config;
+use crate::filter::compress::Job;
 use crate::handler::builtin::{Scrape, Scraper};
 use crate::metrics::{Collector, RuntimeInfo};
 use crate::net::across;
@@ -55,6 +57,7 @@ pub(super) struct Setting {
     pub(super) started: Now,
     pub(super) scraper: Scraper,
     pub(super) logs: Rc<Logs>,
+    pub(super) recompress: Option<SyncSender<Job>>,
 }
 
 /// The supervisor at work.
@@ -202,6 +205,7 @@ impl Watch {
             started: setting.started,
             scraper: setting.scraper.clone(),
             access: setting.logs.access.clone(),
+            recompress: setting.recompress.clone(),
             ends,
             log: setting.logs.log.with_prefix(&format!("shard {index}")),
             links: setting.links.get(index).cloned().flatten(),

@@ -125,11 +125,13 @@ class Gateway:
 
         return wait_until(f"server {name} {status}", check, seconds)
 
-    def metric(self, name: str) -> float:
-        """Sum of a metric over its labels."""
+    def metric(self, name: str, **labels: str) -> float:
+        """Sum of a metric over its labels, or over the samples that have those given."""
         lines = self.get("/metrics").text().splitlines()
         found = [line for line in lines if re.match(rf"{re.escape(name)}(\{{| )", line)]
-        assert found, f"no metric {name}"
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        found = [line for line in found if all(pair in line for pair in wanted)]
+        assert found, f"no metric {name} {wanted}"
         return sum(float(line.rsplit(" ", 1)[1]) for line in found)
 
     def rss_kib(self) -> int:

@@ -3,6 +3,7 @@
 //! holds in the end, the defaults, and `resolve`, which makes one of the other and checks it.
 
 pub(super) mod access;
+pub(super) mod compression;
 pub(super) mod files;
 pub(super) mod headers;
 pub(super) mod http2;
@@ -18,6 +19,7 @@ pub(super) mod server;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use compression::{Compression, RawCompression};
 use limit::{ConnectionLimit, RateLimit, RawConnectionLimit, RawRateLimit};
 use listener::{Listener, RawListener};
 use log::{Log, RawLog};
@@ -86,6 +88,8 @@ section! {
         rate_limit: Map<RawRateLimit>,
         /// How many requests a client may have under way, by name; routes refer to it.
         connection_limit: Map<RawConnectionLimit>,
+        /// Which responses are compressed, and how hard.
+        compression: RawCompression,
         /// Who answers which paths, besides the built-in routes.
         route: Vec<RawRoute>,
         /// The MCP gateway and its servers.
@@ -116,6 +120,8 @@ pub struct Config {
     pub rate_limits: Vec<RateLimit>,
     /// `[connection_limit.NAME]`
     pub connection_limits: Vec<ConnectionLimit>,
+    /// `[compression]`
+    pub compression: Compression,
     /// `[[route]]`; the built-in ones are already in.
     pub routes: Vec<Route>,
     /// `[mcp]`
@@ -137,6 +143,7 @@ impl Default for Config {
             headers: Vec::new(),
             rate_limits: Vec::new(),
             connection_limits: Vec::new(),
+            compression: Compression::default(),
             routes: builtin_routes(),
             mcp: Mcp {
                 demo: true,
@@ -173,6 +180,7 @@ pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings)
             None => defaults.listeners,
         },
         headers: headers::resolve(raw.headers.unwrap_or_default(), found),
+        compression: compression::resolve(raw.compression.unwrap_or_default(), found),
         routes,
         rate_limits,
         connection_limits,

@@ -23,6 +23,8 @@ section! {
         mcp: bool,
         /// Whether its requests have lines in the access log.
         access_log: bool,
+        /// Whether responses may be compressed; by default they may.
+        compression: bool,
         /// Largest request body; by default server.max_body_size.
         max_body_size: Size<0, { 64 * GIB }>,
         /// Networks that may ask; everyone else is refused. Of several networks around an

@@ -11,6 +11,8 @@ use crate::config::problem::Findings;
 pub struct RouteSettings {
     /// Its requests have no lines in the access log.
     pub is_unlogged: bool,
+    /// Its responses are never compressed.
+    pub is_uncompressed: bool,
     /// Largest request body in bytes; `None` is `server.max_body_size`.
     pub max_body_size: Option<u64>,
     /// Which addresses may ask.
@@ -38,6 +40,7 @@ pub(super) fn resolve(
     let connections = named.connection_limits.iter().map(|limit| &*limit.name);
     RouteSettings {
         is_unlogged: raw.access_log.take() == Some(false),
+        is_uncompressed: raw.compression.take() == Some(false),
         max_body_size: raw.max_body_size.take().map(|size| size.0),
         access: Access {
             allow: networks(raw.allow.take()),

@@ -7,8 +7,9 @@ use super::json::{Json, object};
 
 use crate::config::redact::{self, HIDDEN};
 use crate::config::{
-    Builtin, Config, Driver, Escape, Expires, Files, Handler, Isolate, Log, LogFormat, LogTarget,
-    Mcp, McpServer, McpTarget, McpTimeouts, Namespace, PathRule, Route, Server, Symlinks,
+    Builtin, Compression, Config, Driver, Escape, Expires, Files, Handler, Isolate, Log, LogFormat,
+    LogTarget, Mcp, McpServer, McpTarget, McpTimeouts, Namespace, PathRule, Route, Server,
+    Symlinks,
 };
 use crate::mcp::revision::Era;
 
@@ -30,6 +31,7 @@ pub(super) fn view(config: &Config) -> Json {
         "log": log(&config.log),
         "listeners": listeners,
         "headers": headers,
+        "compression": compression(&config.compression),
         "routes": routes,
         "mcp": mcp(&config.mcp),
         "metrics": config.metrics,
@@ -92,6 +94,25 @@ fn log(log: &Log) -> Json {
         "access_status": statuses,
         "buffer": log.buffer,
         "flush": time(log.flush),
+    }
+}
+
+fn compression(compression: &Compression) -> Json {
+    let encodings = compression.encodings.iter().map(|coding| coding.name());
+    let levels = &compression.levels;
+    object! {
+        "encodings": Json::list(encodings),
+        "min_length": compression.min_length,
+        "types": compression.types.as_slice(),
+        "event_streams": compression.event_streams,
+        "keep": compression.keep,
+        "recompress": compression.recompress,
+        "brotli": object! {
+            "quality": levels.brotli_quality,
+            "lgwin": levels.brotli_lgwin,
+        },
+        "gzip": object! { "level": levels.gzip },
+        "zstd": object! { "level": levels.zstd },
     }
 }
 

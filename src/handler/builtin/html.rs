@@ -1,21 +1,34 @@
 //! The pages for people: one file each, no outside assets, light and dark.
 
+use core::fmt::Write as _;
+
 use super::Pages;
 use crate::config::Builtin;
-use crate::http::Response;
+use crate::http::conditional::{Validators, Verdict, evaluate};
+use crate::http::{Known, RequestHead, Response};
 
 const INDEX: &str = include_str!("index.html");
 const DOCS: &str = include_str!("docs.html");
 
 impl Pages {
     /// `/`: what runs here and how to connect; or `/docs`: the API, read from `/openapi.json`.
-    pub(super) fn html(&self, page: Builtin, response: &mut Response) {
+    pub(super) fn html(&self, page: Builtin, head: &RequestHead, response: &mut Response) {
         let text = if page == Builtin::Docs { DOCS } else { INDEX };
         let key = (page, false);
         let found = self.kept.find(key);
         let stored = found.unwrap_or_else(|| self.kept.keep(key, text.into()));
         fields(response);
-        response.body = stored.into();
+        let tag = entity_tag(stored.identity());
+        response.headers.push_known(Known::Etag, tag.as_bytes());
+        let known = Validators {
+            etag: Some(tag.as_bytes()),
+            last_modified: None,
+        };
+        match evaluate(head.method, &head.headers, &known) {
+            Verdict::Proceed => response.body = stored.into(),
+            Verdict::NotModified => response.status = 304,
+            Verdict::Failed => *response = Response::problem(412, "the page has changed"),
+        }
     }
 }
 
@@ -32,4 +45,15 @@ fn fields(response: &mut Response) {
     ] {
         response.headers.push(name.as_bytes(), value.as_bytes());
     }
+}
+
+/// A strong entity tag out of the page itself (RFC 9110 §8.8.3).
+fn entity_tag(text: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text);
+    let mut tag = String::from("\"");
+    for byte in digest.as_ref().iter().take(8) {
+        let _ = write!(tag, "{byte:02x}");
+    }
+    tag.push('"');
+    tag
 }

@@ -115,7 +115,7 @@ macro_rules! whole {
         })*
     };
 }
-whole!(u16, u32, u64, usize, i64);
+whole!(u8, u16, u32, u64, usize, i64);
 
 #[cfg(test)]
 mod tests {

@@ -115,7 +115,7 @@ impl Pages {
             return;
         }
         match page {
-            Builtin::Index | Builtin::Docs => self.html(page, response),
+            Builtin::Index | Builtin::Docs => self.html(page, head, response),
             Builtin::Version => self.version(head, response),
             Builtin::Config => {
                 let view = || Some(configuration::view(&self.setup.config));
