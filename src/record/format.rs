@@ -207,6 +207,7 @@ impl Value<'_> {
     /// All fields of a name, as nginx joins them.
     fn fields(&mut self, headers: &HeaderList, field: &Field) {
         match field {
+            Field::Known(known) if !headers.contains(*known) => self.text(None),
             Field::Known(Known::Cookie) => self.joined("; ", headers.all(Known::Cookie)),
             Field::Known(known) => self.joined(", ", headers.all(*known)),
             Field::Named(name) => {

@@ -150,7 +150,7 @@ impl Default for Log {
             access: LogTarget::Stdout,
             format: preset(MAIN),
             statuses: Vec::new(),
-            buffer: 16 << 10,
+            buffer: 64 << 10,
             flush: Duration::from_secs(1),
         }
     }
