@@ -50,6 +50,14 @@ def test_curl_by_prior_knowledge(echo):
     assert out.stdout == "2 200", out.stderr
 
 
+@pytest.mark.needs("h2load")
+def test_h2load(echo):
+    """Another implementation: 5 connections of 100 streams each."""
+    run = [command("h2load"), "-n", "3000", "-c", "5", "-m", "100", f"{echo.url}/load"]
+    out = subprocess.run(run, capture_output=True, text=True, timeout=60).stdout
+    assert "3000 succeeded, 0 failed, 0 errored" in out, out
+
+
 @pytest.mark.parametrize("split", [1, 3, 16, 23, 24, 25])
 def test_a_preface_in_two_pieces(echo, split):
     with socket.create_connection(("127.0.0.1", echo.port), timeout=10) as sock:
@@ -332,6 +340,24 @@ def test_the_last_request_of_a_connection(ringway):
     assert client.wait(*streams).status == 200
     goaway = client.wait_end(5)
     assert goaway and goaway.error_code == NO_ERROR
+
+
+def test_idle_connections_are_small(echo):
+    """The library keeps 28 KiB of buffers for each, not all of them touched; ours are lent."""
+
+    def opened():
+        raw = Raw(echo.port)
+        raw.send(raw.headers(1, fields("/")))
+        assert raw.wait(frames.DataFrame)
+        return raw
+
+    for raw in [opened() for _ in range(20)]:
+        raw.close()
+    before = echo.rss_kib()
+    kept = [opened() for _ in range(300)]
+    assert (echo.rss_kib() - before) / len(kept) < 32
+    for raw in kept:
+        raw.close()
 
 
 def test_a_drain_lets_streams_finish(ringway):

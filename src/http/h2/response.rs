@@ -268,6 +268,21 @@ mod tests {
     }
 
     #[test]
+    fn trailers_leave_without_what_may_not_come_late() {
+        let mut list = HeaderList::new();
+        for (name, value) in [
+            ("X-Sum", "1"),
+            ("Content-Length", "5"),
+            ("Trailer", "X-Sum"),
+        ] {
+            list.push(name.as_bytes(), value.as_bytes());
+        }
+        let fields = write_trailers(&list);
+        assert_eq!(fields.len(), 1);
+        assert_eq!(fields["x-sum"], "1");
+    }
+
+    #[test]
     fn no_interim_status_leaves_as_a_final_one() {
         for code in [0, 99, 100, 101, 1000] {
             assert_eq!(status(code), 500);
