@@ -263,6 +263,37 @@ def test_connection_is_closed_after_its_requests(ringway):
     assert answer.lower().count(b"connection: close") == 1
 
 
+def test_more_connections_than_allowed_are_closed_and_counted(ringway):
+    gateway = ringway("[server]\nshards = 1\nmax_connections = 4\n")
+    open_ones = [connect(gateway) for _ in range(4)]
+    for connection in open_ones:
+        connection.sendall(get())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    with connect(gateway) as one_more:
+        try:
+            one_more.sendall(get())
+            assert one_more.recv(65536) == b""
+        except ConnectionError:
+            pass
+    # The others go on, and when one leaves there is room again.
+    open_ones[0].sendall(get())
+    assert open_ones[0].recv(65536).startswith(b"HTTP/1.1 200")
+    for connection in open_ones:
+        connection.close()
+    refused = wait_until("there is room again", lambda: metric(gateway, REFUSED))
+    assert refused >= 1
+
+
+REFUSED = "ringway_connections_refused_total"
+
+
+def metric(gateway, name: str) -> float | None:
+    try:
+        return gateway.metric(name)
+    except OSError:
+        return None
+
+
 def test_slow_head_is_answered_408(ringway):
     gateway = ringway(SHORT)
     with connect(gateway) as connection:
