@@ -11,6 +11,8 @@ pub struct Client {
     pub address: IpAddr,
     /// The other end of the connection, whoever that is (nginx: `$realip_remote_addr`).
     pub peer: SocketAddr,
+    /// Whether its request id is taken over (`[request_id]`).
+    pub names_requests: bool,
 }
 
 impl Client {
@@ -20,6 +22,7 @@ impl Client {
         Self {
             address: peer.ip().to_canonical(),
             peer,
+            names_requests: false,
         }
     }
 }

@@ -7,12 +7,16 @@ mod client;
 pub mod compress;
 mod guard;
 pub mod limit;
+mod real_ip;
 mod request_id;
+mod route_headers;
 
 pub use access::AccessRules;
 pub use client::Client;
 pub use guard::Guard;
+pub use real_ip::RealIps;
 pub use request_id::RequestId;
+pub use route_headers::RouteFilter;
 
 use std::time::Duration;
 
@@ -41,11 +45,31 @@ impl ResponseFilter {
         }
         // How a message is framed is the codec's to say.
         fixed.retain(|known, _, _| !known.is_hop_by_hop() && known != Known::ContentLength);
+        if !config.server.server_tokens.is_empty() {
+            fixed.push_known(Known::Server, config.server.server_tokens.as_bytes());
+        }
         let server = config.server.server_header.as_str();
         let has_process_time = !server.is_empty();
         if has_process_time {
             fixed.push(b"X-Server", server.as_bytes());
         }
+        Self::with(fixed, has_process_time)
+    }
+
+    /// The same without the fields of these names.
+    #[must_use]
+    pub(super) fn without(&self, names: &[&str]) -> Self {
+        let mut fixed = self.fixed.clone();
+        let is_out = |field: &[u8]| {
+            names
+                .iter()
+                .any(|name| name.as_bytes().eq_ignore_ascii_case(field))
+        };
+        fixed.retain(|_, name, _| !is_out(name));
+        Self::with(fixed, self.has_process_time)
+    }
+
+    fn with(fixed: HeaderList, has_process_time: bool) -> Self {
         let mut whole = fixed.clone();
         whole.push_known(Known::XRequestId, &[b'0'; UUID_BYTES]);
         if has_process_time {
@@ -188,7 +212,7 @@ mod tests {
         head: &RequestHead,
         elapsed: Duration,
     ) -> Vec<(String, String)> {
-        let id = RequestId::new(head, &mut Ids::new(1), Duration::from_secs(1));
+        let id = RequestId::new(head, true, &mut Ids::new(1), Duration::from_secs(1));
         let filter = ResponseFilter::new(config);
         let mut written = response.headers.wire().to_vec();
         filter.write(&response.headers, head, &id, elapsed, &mut written);

@@ -20,10 +20,10 @@ enum Source {
 }
 
 impl RequestId {
-    /// Takes the client's id or makes one.
+    /// Takes the client's id, if it is acceptable from that client at all, or makes one.
     #[must_use]
-    pub fn new(head: &RequestHead, ids: &mut Ids, unix: Duration) -> Self {
-        if client_id(head).is_some() {
+    pub fn new(head: &RequestHead, accepts: bool, ids: &mut Ids, unix: Duration) -> Self {
+        if accepts && client_id(head).is_some() {
             Self(Source::Client)
         } else {
             Self(Source::Generated(ids.uuid(unix)))
@@ -57,13 +57,21 @@ mod tests {
         if let Some(value) = sent {
             head.headers.push(b"X-Request-ID", value);
         }
-        let id = RequestId::new(&head, &mut Ids::new(3), Duration::from_secs(9));
+        let id = RequestId::new(&head, true, &mut Ids::new(3), Duration::from_secs(9));
         id.as_bytes(&head).to_vec()
     }
 
     #[test]
     fn a_well_formed_id_is_kept() {
         assert_eq!(id(Some(b"abc-1.2:3")), b"abc-1.2:3");
+    }
+
+    #[test]
+    fn whoever_is_not_believed_gets_a_new_one() {
+        let mut head = RequestHead::default();
+        head.headers.push(b"X-Request-ID", b"abc");
+        let id = RequestId::new(&head, false, &mut Ids::new(3), Duration::from_secs(9));
+        assert_eq!(id.as_bytes(&head).len(), UUID_BYTES);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Exchange {
     pub client: Client,
     /// Whether it gets a line in the access log.
     pub is_logged: bool,
+    /// Its route's rules for response fields; 0 for none.
+    pub rules: u16,
     /// What it holds until it is over.
     pub kept: Keeper,
     started: Now,
@@ -110,11 +112,13 @@ impl Record {
     /// A request's head is complete.
     pub fn open(&self, head: &RequestHead, label: Label, client: Client, now: Now) -> Exchange {
         self.recorder.request_started(label.0, head.method);
+        let accepts = client.names_requests;
         Exchange {
             label,
-            id: RequestId::new(head, &mut self.ids.borrow_mut(), now.unix),
+            id: RequestId::new(head, accepts, &mut self.ids.borrow_mut(), now.unix),
             client,
             is_logged: true,
+            rules: 0,
             kept: Keeper::default(),
             started: now,
             method: head.method,

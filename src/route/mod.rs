@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Handler, PathRule, Route, RouteSettings};
+use crate::config::{Handler, PathRule, Route, RouteHeaders, RouteSettings};
 use crate::filter::Guard;
 
 /// Index of a handler's label in metrics and access logs: the route's template, never the path.
@@ -25,6 +25,7 @@ pub struct Router {
     exact: Vec<(Box<str>, Endpoint)>,
     prefixes: Vec<Prefix>,
     labels: Vec<Arc<str>>,
+    rules: Vec<RouteHeaders>,
 }
 
 /// Where a route leads.
@@ -42,6 +43,8 @@ pub struct Endpoint {
     pub settings: RouteSettings,
     /// What its requests have to pass first, if anything.
     pub guard: Option<Box<Guard>>,
+    /// One more than the place of its rules among [`Router::rules`]; 0 for none.
+    pub rules: u16,
 }
 
 /// A route that takes a request.
@@ -87,6 +90,7 @@ impl Router {
             exact: Vec::new(),
             prefixes: Vec::new(),
             labels: vec![Arc::from("none")],
+            rules: Vec::new(),
         };
         for route in routes {
             router.add(route);
@@ -145,6 +149,12 @@ impl Router {
         &self.labels
     }
 
+    /// What routes do to the fields of responses.
+    #[must_use]
+    pub fn rules(&self) -> &[RouteHeaders] {
+        &self.rules
+    }
+
     /// Every route: its path, whether it takes paths below, and where it leads.
     pub fn endpoints(&self) -> impl Iterator<Item = (&str, bool, &Endpoint)> {
         let exact = self
@@ -159,7 +169,9 @@ impl Router {
     }
 
     fn add(&mut self, route: &Route) {
+        let rules = self.add_rules(&route.settings.headers);
         let endpoint = |path: &str, label, label_below| Endpoint {
+            rules,
             handler: route.handler.clone(),
             base: Arc::from(path),
             label,
@@ -190,6 +202,15 @@ impl Router {
                 });
             }
         }
+    }
+
+    /// Notes a route's rules. Configurations are far below 65,535 routes.
+    fn add_rules(&mut self, rules: &RouteHeaders) -> u16 {
+        if rules.is_empty() {
+            return 0;
+        }
+        self.rules.push(rules.clone());
+        u16::try_from(self.rules.len()).unwrap_or(0)
     }
 
     /// The label of that text. Configurations are far below 65,535 routes; one beyond shares

@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 
 use crate::base::clock::Now;
-use crate::filter::{Client, Guard};
+use crate::config::AcceptId;
+use crate::filter::{Client, Guard, ResponseFilter};
 use crate::handler::Incoming;
 use crate::handler::problem::Problem;
 use crate::http::h1::{BodyKind, ServerConn};
@@ -37,10 +38,26 @@ pub(super) fn open(
     (peer, now): (SocketAddr, Now),
 ) -> Exchange {
     let label = found.map_or(Label::NONE, |found| found.label);
-    let client = Client::direct(peer);
+    let client = client(server, head, peer);
     let mut exchange = server.record.open(head, label, client, now);
+    exchange.rules = found.map_or(0, |found| found.endpoint.rules);
     exchange.is_logged = found.is_none_or(|found| !found.endpoint.settings.is_unlogged);
     exchange
+}
+
+/// Who asks.
+fn client(server: &Server, head: &RequestHead, peer: SocketAddr) -> Client {
+    let real_ips = server.real_ips.as_ref();
+    let mut client = real_ips.map_or_else(
+        || Client::direct(peer),
+        |real_ips| real_ips.client(peer, &head.headers),
+    );
+    client.names_requests = match server.config.accept_id {
+        AcceptId::Always => true,
+        AcceptId::Trusted => real_ips.is_some_and(|ips| ips.trusts(peer.ip())),
+        AcceptId::Never => false,
+    };
+    client
 }
 
 /// Lets the handler answer. A handler that panics has answered 500; `false` tells of it.
@@ -164,7 +181,22 @@ pub(super) fn complete(
     now: Now,
 ) {
     let elapsed = now.mono.saturating_duration_since(exchange.started().mono);
-    server.filter.apply(response, head, &exchange.id, elapsed);
+    filter(server, exchange, response).apply(response, head, &exchange.id, elapsed);
+}
+
+/// Does what the route does to a response's fields. Gives what adds the common ones.
+fn filter<'a>(
+    server: &'a Server,
+    exchange: &Exchange,
+    response: &mut Response,
+) -> &'a ResponseFilter {
+    match server.route_filter(exchange.rules) {
+        None => &server.filter,
+        Some(own) => {
+            own.edit(response);
+            &own.common
+        }
+    }
 }
 
 /// Writes the head of the response for HTTP/1.1, with what every response carries. Says how its
@@ -172,16 +204,16 @@ pub(super) fn complete(
 pub(super) fn respond(
     server: &Server,
     (exchange, head): (&Exchange, &RequestHead),
-    response: &Response,
+    response: &mut Response,
     (codec, output): (&mut ServerConn, &mut Vec<u8>),
     now: Now,
 ) -> BodyKind {
     let elapsed = now.mono.saturating_duration_since(exchange.started().mono);
+    let filter = filter(server, exchange, response);
+    let response = &*response;
     let sent = codec.respond_with(response, output, |output| {
         let headers = &response.headers;
-        server
-            .filter
-            .write(headers, head, &exchange.id, elapsed, output);
+        filter.write(headers, head, &exchange.id, elapsed, output);
         server
             .time
             .with_date(now, |line| output.extend_from_slice(line));

@@ -298,10 +298,10 @@ impl Connection {
         }
         lent.codec.close_after_response();
         let exchange = exchange::open(server, &lent.head, None, (self.peer, now));
-        let response = Response::problem(status, &reason.to_string());
+        let mut response = Response::problem(status, &reason.to_string());
         let asked = (&exchange, &lent.head);
         let out = (&mut lent.codec, &mut lent.output);
-        exchange::respond(server, asked, &response, out, now);
+        exchange::respond(server, asked, &mut response, out, now);
         let Lent { output, .. } = lent;
         if let Body::Full(text) = &response.body {
             output.extend_from_slice(text);

@@ -34,8 +34,8 @@ use std::sync::Arc;
 
 use crate::base::log::Logger;
 use crate::config::Config;
-use crate::filter::ResponseFilter;
 use crate::filter::compress::Compressor;
+use crate::filter::{RealIps, ResponseFilter, RouteFilter};
 use crate::handler::Handlers;
 use crate::http::h1::Limits;
 use crate::metrics::Recorder;
@@ -54,6 +54,9 @@ pub struct Server {
     router: Router,
     filter: ResponseFilter,
     encoding: Rc<Encoding>,
+    /// By the number that an exchange carries, less one.
+    route_filters: Vec<RouteFilter>,
+    real_ips: Option<RealIps>,
     handlers: Handlers,
     record: Record,
     recorder: Rc<Recorder>,
@@ -103,9 +106,15 @@ impl Server {
     pub fn new(parts: Parts) -> Self {
         let heads = parts.config.server.header_buffers;
         let recorder = Rc::clone(parts.record.recorder());
+        let filter = ResponseFilter::new(&parts.config);
+        let rules = parts.router.rules().iter();
         Self {
+            route_filters: rules
+                .map(|rules| RouteFilter::new(rules, &filter))
+                .collect(),
+            real_ips: parts.config.real_ip.as_ref().map(RealIps::new),
             limits: Limits::from_buffers(heads.count, heads.size),
-            filter: ResponseFilter::new(&parts.config),
+            filter,
             encoding: Rc::new(Encoding::new(parts.compressor, Rc::clone(&recorder))),
             recorder,
             lender: Lender::default(),
@@ -128,6 +137,11 @@ impl Server {
     fn label(&self, label: Label) -> &str {
         let labels = self.router.labels();
         labels.get(usize::from(label.0)).map_or("", |text| text)
+    }
+
+    /// What an exchange's route does to its response's fields, if anything.
+    fn route_filter(&self, rules: u16) -> Option<&RouteFilter> {
+        self.route_filters.get(usize::from(rules).checked_sub(1)?)
     }
 
     /// Everything that answers.

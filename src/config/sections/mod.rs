@@ -12,7 +12,9 @@ pub(super) mod listener;
 pub(super) mod log;
 pub(super) mod mcp;
 pub(super) mod mcp_server;
+pub(super) mod real_ip;
 pub(super) mod route;
+pub(super) mod route_headers;
 pub(super) mod route_settings;
 pub(super) mod server;
 
@@ -24,6 +26,7 @@ use limit::{ConnectionLimit, RateLimit, RawConnectionLimit, RawRateLimit};
 use listener::{Listener, RawListener};
 use log::{Log, RawLog};
 use mcp::{Mcp, RawMcp};
+use real_ip::{AcceptId, RawRealIp, RawRequestId, RealIp};
 use route::{RawRoute, Route, builtin_routes};
 use route_settings::Named;
 use server::{RawServer, Server};
@@ -84,6 +87,10 @@ section! {
         listener: Vec<RawListener>,
         /// Headers added to every response.
         headers: Map<Hidden>,
+        /// Client addresses from proxies in front.
+        real_ip: RawRealIp,
+        /// Request ids.
+        request_id: RawRequestId,
         /// How often a client may ask, by name; routes refer to it.
         rate_limit: Map<RawRateLimit>,
         /// How many requests a client may have under way, by name; routes refer to it.
@@ -116,6 +123,10 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// `[headers]`: added to every response, in order.
     pub headers: Vec<(String, String)>,
+    /// `[real_ip]`
+    pub real_ip: Option<RealIp>,
+    /// `[request_id]`
+    pub accept_id: AcceptId,
     /// `[rate_limit.NAME]`
     pub rate_limits: Vec<RateLimit>,
     /// `[connection_limit.NAME]`
@@ -141,6 +152,8 @@ impl Default for Config {
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
             }],
             headers: Vec::new(),
+            real_ip: None,
+            accept_id: AcceptId::default(),
             rate_limits: Vec::new(),
             connection_limits: Vec::new(),
             compression: Compression::default(),
@@ -182,6 +195,8 @@ pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings)
         headers: headers::resolve(raw.headers.unwrap_or_default(), found),
         compression: compression::resolve(raw.compression.unwrap_or_default(), found),
         routes,
+        real_ip: real_ip::resolve(raw.real_ip, found),
+        accept_id: real_ip::resolve_id(raw.request_id),
         rate_limits,
         connection_limits,
         log: log::resolve(raw.log.unwrap_or_default(), around, found),

@@ -6,6 +6,7 @@ use super::Around;
 use super::access::RawNetwork;
 use super::files::{self, Files, RawFileCache, SymlinksWord};
 use super::limit::Names;
+use super::route_headers::RawRouteHeaders;
 use super::route_settings::{self, Named, RouteSettings};
 use crate::config::kinds::{Size, words};
 use crate::config::problem::{Findings, Problem};
@@ -64,6 +65,8 @@ section! {
         rate_limit: Names,
         /// Which [connection_limit.NAME] hold here: a name or a list of names.
         connection_limit: Names,
+        /// What is done to the fields of responses.
+        headers: RawRouteHeaders,
     }
 }
 

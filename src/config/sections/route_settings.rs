@@ -3,6 +3,7 @@
 use super::access::{Access, networks};
 use super::limit::{self, ConnectionLimit, RateLimit};
 use super::route::RawRoute;
+use super::route_headers::{self, RouteHeaders};
 use crate::config::problem::Findings;
 
 /// What a route sets for its requests. The default is a route that sets nothing. Whatever is
@@ -21,6 +22,8 @@ pub struct RouteSettings {
     pub rate_limits: Vec<u16>,
     /// Places in [`Config::connection_limits`](crate::config::Config::connection_limits).
     pub connection_limits: Vec<u16>,
+    /// What is done to the fields of its responses.
+    pub headers: RouteHeaders,
 }
 
 /// What routes refer to by name.
@@ -53,5 +56,6 @@ pub(super) fn resolve(
             connections,
             found,
         ),
+        headers: route_headers::resolve(raw.headers.take(), found),
     }
 }

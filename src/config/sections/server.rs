@@ -48,6 +48,8 @@ section! {
         pidfile: Placed<String>,
         /// Value of X-Server; empty switches X-Server and X-Process-Time off.
         server_header: Placed<String>,
+        /// Server: no field ("off"), "ringway" ("name"), or that with the version ("version").
+        server_tokens: TokensWord,
         /// Whether /health, /version, /api/v1/…, /metrics, /docs and /mcp exist without a
         /// route for them.
         default_routes: bool,
@@ -63,6 +65,15 @@ section! {
         count: Count<1, 64>,
         /// Bytes in each.
         size: Size<256, { 1 << 20 }>,
+    }
+}
+
+words! {
+    /// `server_tokens`
+    TokensWord(&'static str) {
+        "off" => "",
+        "name" => "ringway",
+        "version" => concat!("ringway/", env!("CARGO_PKG_VERSION")),
     }
 }
 
@@ -149,6 +160,8 @@ pub struct Server {
     pub pidfile: Option<PathBuf>,
     /// Value of `X-Server`; empty switches it and `X-Process-Time` off.
     pub server_header: String,
+    /// Value of `Server`; empty switches it off.
+    pub server_tokens: &'static str,
 }
 
 /// `header_buffers`
@@ -195,6 +208,7 @@ impl Default for Server {
             reset_timedout_connection: true,
             pidfile: None,
             server_header: "MCP-Gateway".to_owned(),
+            server_tokens: "",
         }
     }
 }
@@ -249,6 +263,7 @@ pub(super) fn resolve(raw: RawServer, around: &Around<'_>, found: &mut Findings)
         server_header: raw
             .server_header
             .map_or(defaults.server_header, |header| header.value),
+        server_tokens: or_default!(server_tokens),
     };
     check_limits(&server, (buffers_at.as_ref(), http2_at.as_ref()), found);
     server

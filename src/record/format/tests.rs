@@ -34,11 +34,12 @@ fn seen<'a>() -> Seen<'a> {
 }
 
 fn line_of(head: &RequestHead, response: &Response, seen: Seen<'_>, format: &LogFormat) -> String {
-    let id = RequestId::new(head, &mut Ids::new(1), END);
+    let id = RequestId::new(head, true, &mut Ids::new(1), END);
     let line = Line {
         head,
         response,
         client: Client {
+            names_requests: true,
             address: [192, 0, 2, 7].into(),
             peer: ([10, 0, 0, 1], 4711).into(),
         },
