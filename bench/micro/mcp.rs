@@ -149,6 +149,7 @@ fn exchange(name: &str, gateway: &Rc<Gateway>, fields: &[(&str, &str)], body: &'
     let mut run = || {
         response.clear();
         let request = HttpRequest {
+            is_former: false,
             head: &head,
             below: "",
             body: Body::Full(body.clone()),

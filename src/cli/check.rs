@@ -64,6 +64,7 @@ fn summary(config: &Config, files: &[std::path::PathBuf]) -> String {
         };
         let handler = match &route.handler {
             Handler::Mcp => "MCP".to_owned(),
+            Handler::McpSse => "MCP (2024-11-05)".to_owned(),
             Handler::Files(files) => files.root.display().to_string(),
             Handler::Builtin(page) => format!("{page:?}").to_ascii_lowercase(),
         };

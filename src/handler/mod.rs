@@ -58,13 +58,14 @@ impl Handlers {
                 Some(files) => Box::pin(files.look_up(settings, request, response)).await,
                 None => *response = Problem::Unavailable.response(),
             },
-            config::Handler::Mcp => match &self.gateway {
+            config::Handler::Mcp | config::Handler::McpSse => match &self.gateway {
                 Some(gateway) => {
                     let request = HttpRequest {
                         head: request.head,
                         below: request.found.below,
                         body: request.body,
                         now: request.now,
+                        is_former: request.found.endpoint.handler == config::Handler::McpSse,
                     };
                     // In a box of its own: inside this future its 3 KiB would be moved about
                     // for every health check and kept for every idle connection.

@@ -74,8 +74,10 @@ impl Prefix {
         let Some(rest) = path.strip_prefix(&*self.path) else {
             return false;
         };
-        !matches!(self.endpoint.handler, Handler::Mcp | Handler::Files(_))
-            || rest.is_empty()
+        !matches!(
+            self.endpoint.handler,
+            Handler::Mcp | Handler::McpSse | Handler::Files(_)
+        ) || rest.is_empty()
             || rest.starts_with('/')
             || self.path.ends_with('/')
     }
@@ -187,7 +189,7 @@ impl Router {
                 self.exact.push((path.as_str().into(), endpoint));
             }
             PathRule::Prefix(path) => {
-                let below = if route.handler == Handler::Mcp {
+                let below = if matches!(route.handler, Handler::Mcp | Handler::McpSse) {
                     format!("{}/{{server}}", path.trim_end_matches('/'))
                 } else {
                     format!("{path}*")

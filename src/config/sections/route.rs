@@ -126,6 +126,8 @@ pub enum Handler {
     Builtin(Builtin),
     /// `mcp = true`: the gateway, at this path and below.
     Mcp,
+    /// The gateway's transport of 2024-11-05 (HTTP+SSE), at `/sse` and `/messages`.
+    McpSse,
     /// `files` or `root`: files below a directory.
     Files(Arc<Files>),
 }
@@ -312,5 +314,9 @@ pub(super) fn builtin_routes() -> Vec<Route> {
         .collect();
     let path = PathRule::Prefix("/mcp".to_owned());
     routes.push(Route::new(path, Handler::Mcp));
+    let path = PathRule::Prefix("/sse".to_owned());
+    routes.push(Route::new(path, Handler::McpSse));
+    let path = PathRule::Exact("/messages".to_owned());
+    routes.push(Route::new(path, Handler::McpSse));
     routes
 }

@@ -125,6 +125,7 @@ fn route(route: &Route) -> Json {
         Handler::Builtin(page) => object! { "path": path, "builtin": builtin(*page) },
         Handler::Files(files) => site(&path, files),
         Handler::Mcp => object! { "path": path, "mcp": true },
+        Handler::McpSse => object! { "path": path, "mcp": "2024-11-05" },
     }
 }
 

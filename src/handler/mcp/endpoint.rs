@@ -25,6 +25,8 @@ pub struct HttpRequest<'a> {
     pub body: Body,
     /// When the head was complete.
     pub now: Now,
+    /// To the transport of 2024-11-05.
+    pub is_former: bool,
 }
 
 /// The forms of an answer that a client takes.
@@ -48,10 +50,11 @@ impl Gateway {
             return refuse(response, 404, "No such MCP server");
         };
         match request.head.method {
+            Method::Options => options(request.head, response),
+            _ if request.is_former => self.former(scope, request, response).await,
             Method::Post => self.post(scope, request, response).await,
             Method::Get => self.get(scope, request.head, request.now, response),
             Method::Delete => self.delete(request.head, request.now, response),
-            Method::Options => options(request.head, response),
             _ => {
                 refuse(
                     response,
@@ -84,11 +87,8 @@ impl Gateway {
             return refuse(response, 415, "Content-Type must be application/json");
         }
         let max = self.config.server.max_body_size;
-        let bytes = match collect(request.body, max).await {
-            Ok(bytes) => bytes,
-            Err(BodyError::TooLarge) => return refuse(response, 413, "The message is too large"),
-            Err(BodyError::TimedOut) => return refuse(response, 408, "The message took too long"),
-            Err(error) => return refuse(response, 400, &error.to_string()),
+        let Some(bytes) = read_message(request.body, max, response).await else {
+            return;
         };
         self.take(scope, (head, accept, request.now), bytes, response)
             .await;
@@ -212,12 +212,23 @@ fn options(head: &RequestHead, response: &mut Response) {
 
 /// No Content-Type passes: what is not JSON fails soon enough. A form does not, because pages
 /// may send forms anywhere unasked.
-fn is_json(head: &RequestHead) -> bool {
+pub(super) fn is_json(head: &RequestHead) -> bool {
     let Some(value) = head.header(Known::ContentType) else {
         return true;
     };
     let kind = value.split(|&byte| byte == b';').next().unwrap_or_default();
     kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+/// The whole content of a post; `None` once it has been refused.
+pub(super) async fn read_message(body: Body, max: u64, response: &mut Response) -> Option<Bytes> {
+    match collect(body, max).await {
+        Ok(bytes) => return Some(bytes),
+        Err(BodyError::TooLarge) => refuse(response, 413, "The message is too large"),
+        Err(BodyError::TimedOut) => refuse(response, 408, "The message took too long"),
+        Err(error) => refuse(response, 400, &error.to_string()),
+    }
+    None
 }
 
 pub(super) async fn collect(body: Body, max: u64) -> Result<Bytes, BodyError> {

@@ -244,6 +244,7 @@ impl Gateway {
         for key in ending {
             self.close(key);
         }
+        self.close_channels();
     }
 }
 

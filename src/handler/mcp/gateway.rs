@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::Scope;
 use super::asks::Asks;
 use super::events::Changes;
+use super::former::Channels;
 use super::link::{Link, ServerEvent, ServerId, ServerState, SessionKey, Status};
 use super::peers::{PeerMessage, Peers};
 use super::sessions::Sessions;
@@ -62,6 +63,8 @@ pub struct Gateway {
     views: RefCell<HashMap<Scope, Rc<View>>>,
     pub(super) streams: RefCell<Streams>,
     pub(super) asks: RefCell<Asks>,
+    /// Streams of the transport of 2024-11-05.
+    pub(super) channels: RefCell<Channels>,
     pub(super) sessions: RefCell<Sessions>,
     /// Calls of legacy sessions by session and request id, so that they can be cancelled.
     pub(super) calls: RefCell<HashMap<(SessionKey, Bytes), Rc<Ticket>>>,
@@ -92,6 +95,7 @@ impl Gateway {
             views: RefCell::default(),
             streams: RefCell::new(Streams::new(max_streams)),
             asks: RefCell::new(Asks::new()),
+            channels: RefCell::default(),
             sessions: RefCell::default(),
             calls: RefCell::default(),
             changes: Cell::default(),
@@ -123,6 +127,7 @@ impl Gateway {
             for key in gone {
                 self.close(key);
             }
+            self.sweep_channels();
         }
     }
 
@@ -168,6 +173,10 @@ impl Gateway {
                 let _ = self.subscribe_here(&change);
             }
             PeerMessage::Question(question) => self.question(question),
+            PeerMessage::Posted(posted) => {
+                let is_taken = self.posted(posted.session, posted.message);
+                let _ = posted.taken.try_send(is_taken);
+            }
             PeerMessage::Listening(session) => self.stop_listening(session),
         }
     }

@@ -43,6 +43,14 @@ pub(super) struct Sender {
 }
 
 impl Sender {
+    pub(super) fn new(client: Client, session: Session, now: Now) -> Self {
+        Self {
+            client: Rc::new(client),
+            session: Some(Rc::new(session)),
+            now,
+        }
+    }
+
     fn key(&self) -> Option<SessionKey> {
         self.client.session
     }
@@ -236,7 +244,12 @@ impl Gateway {
     }
 
     /// Notifications and answers.
-    fn note(&self, sender: &Sender, bytes: &Bytes, parts: &Message) -> Result<(), &'static str> {
+    pub(super) fn note(
+        &self,
+        sender: &Sender,
+        bytes: &Bytes,
+        parts: &Message,
+    ) -> Result<(), &'static str> {
         match (parts.kind, parts.method, sender.key()) {
             (Kind::Notification, Some(Method::Cancelled), Some(session)) => {
                 let request = bytes.slice(parts.request_id.range());
@@ -275,7 +288,7 @@ impl Gateway {
     }
 
     /// Answers what concerns the session alone; gives back what servers must answer.
-    fn local(
+    pub(super) fn local(
         &self,
         scope: Scope,
         sender: &Sender,

@@ -13,6 +13,7 @@ pub mod demo;
 mod dispatch;
 mod endpoint;
 mod events;
+mod former;
 mod gateway;
 mod legacy;
 pub mod link;

@@ -54,6 +54,8 @@ pub enum PeerMessage {
     /// A server asks a client something while no call of it is under way: the shard with the
     /// session's GET stream takes it.
     Question(Question),
+    /// A client of the transport of 2024-11-05 posted to another shard than its stream's.
+    Posted(Posted),
     /// A session opened its GET stream on the sending shard: older ones elsewhere are over, so
     /// that no message is sent twice (2025-11-25 transports §Multiple Connections).
     Listening(SessionKey),
@@ -71,6 +73,17 @@ pub struct Question {
     pub taken: Sender<bool>,
     /// Takes the client's JSON-RPC response with the server's id; dropped if there is none.
     pub answer: Sender<Bytes>,
+}
+
+/// A client's message on its way to the shard of its stream.
+#[derive(Clone, Debug)]
+pub struct Posted {
+    /// Whose.
+    pub session: SessionKey,
+    /// The JSON-RPC message, whole.
+    pub message: Bytes,
+    /// Told whether the stream is open there.
+    pub taken: Sender<bool>,
 }
 
 /// A legacy session subscribed to a resource, or no longer does.

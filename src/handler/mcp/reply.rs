@@ -103,6 +103,41 @@ impl Gateway {
         }
     }
 
+    /// The answer of the gateway's own, on a stream that carries others too.
+    pub(super) fn at_hand(&self, started: Started) -> Option<Bytes> {
+        match started.reply {
+            Reply::Complete(outcome) => Some(outcome.message),
+            Reply::Failed(_) | Reply::Stream(_) => None,
+        }
+    }
+
+    /// Answers on a stream that carries other messages, too: gives back what is at hand, else
+    /// sends what comes until the answer.
+    pub(super) async fn answer_on(
+        self: &Rc<Self>,
+        asked: &Asked,
+        started: Started,
+        pieces: &Pieces,
+    ) -> Option<Bytes> {
+        let id = asked.bytes.slice(asked.parts.id.range());
+        let (label, client) = (started.label, Rc::clone(&asked.client));
+        match started.reply {
+            Reply::Complete(outcome) => {
+                self.count(label, &client, outcome_of(&outcome, label), None);
+                Some(outcome.message)
+            }
+            Reply::Failed(fault) => {
+                self.count(label, &client, outcome_of_fault(&fault), None);
+                Some(failed(&id, &fault).message)
+            }
+            Reply::Stream(events) => {
+                let running = Running::begin(self, client, id, label, events);
+                running.pump(pieces.clone(), None).await;
+                None
+            }
+        }
+    }
+
     /// Answers a batch: an array if everything is at hand, else a stream with one event for
     /// each answer.
     pub(super) async fn answer_batch(

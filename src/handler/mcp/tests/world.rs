@@ -265,6 +265,7 @@ impl Fleet {
         let handling = async move {
             let mut response = Response::default();
             let request = HttpRequest {
+                is_former: false,
                 head: &ask.head,
                 below: &ask.below,
                 body: Body::Full(ask.body.into()),
