@@ -486,6 +486,32 @@ def test_siblings_are_sent_to_those_who_take_them(ringway, tree):
     )
 
 
+def test_what_has_no_sibling_is_compressed(ringway, tree):
+    small, large = b"some text that repeats\n" * 1000, b"more text that repeats\n" * 100_000
+    (tree / "small.txt").write_bytes(small)
+    (tree / "large.txt").write_bytes(large)
+    (tree / "small.png").write_bytes(small)
+    gateway = ringway(route(tree))
+    for name, content in (("small.txt", small), ("large.txt", large)):
+        for _ in range(2):
+            answer = get(gateway.port, f"/f/{name}", "Accept-Encoding: gzip")
+            assert answer.headers["content-encoding"] == "gzip"
+            assert answer.headers["vary"].lower() == "accept-encoding"
+            assert len(answer.body) < len(content) / 10
+            assert gzip.decompress(answer.body) == content
+        tag = answer.headers["etag"]
+        again = get(gateway.port, f"/f/{name}", "Accept-Encoding: gzip", f"If-None-Match: {tag}")
+        assert again.status == 304
+        # A part is a part of the file.
+        part = get(gateway.port, f"/f/{name}", "Accept-Encoding: gzip", "Range: bytes=5-8")
+        assert (part.status, part.body) == (206, content[5:9])
+        assert "content-encoding" not in part.headers
+        plain_answer = get(gateway.port, f"/f/{name}")
+        assert plain_answer.body == content
+    picture = get(gateway.port, "/f/small.png", "Accept-Encoding: gzip")
+    assert "content-encoding" not in picture.headers and picture.body == small
+
+
 def test_media_types(ringway, tree):
     keys = 'default_type = "text/x-unknown"\n[route.types]\ntxt = "text/x-notes"'
     gateway = ringway(route(tree, keys))

@@ -15,7 +15,10 @@ use crate::base::channel::{Receiver, Sender, bounded};
 use crate::filter::compress::{Compressor, EncodeError, Lent, Plan};
 use crate::http::{Body, BodyError, Claim, Coding, Frame, Method, RequestHead, Response, Stored};
 use crate::metrics::{Counter, Recorder};
+use crate::net::buffers::Buffers;
+use crate::net::disk::Disk;
 use crate::net::{give_way, sleep, spawn};
+use crate::server::pieces;
 
 /// Bytes encoded at a time: well below a millisecond with every default level.
 const SLICE_BYTES: usize = 16 * 1024;
@@ -39,14 +42,23 @@ pub(super) struct Encoding {
     compressor: Compressor,
     turns: Turns,
     recorder: Rc<Recorder>,
+    /// To read files with.
+    disk: Option<Disk>,
+    buffers: Buffers,
 }
 
 impl Encoding {
-    pub(super) fn new(compressor: Compressor, recorder: Rc<Recorder>) -> Self {
+    pub(super) fn new(
+        compressor: Compressor,
+        recorder: Rc<Recorder>,
+        (disk, buffers): (Option<Disk>, Buffers),
+    ) -> Self {
         Self {
             compressor,
             turns: Turns::new(),
             recorder,
+            disk,
+            buffers,
         }
     }
 
@@ -85,10 +97,11 @@ impl Encoding {
             Body::Full(bytes) => bytes,
             Body::Static(bytes) => Bytes::from_static(bytes),
             Body::Stored(stored) => stored.identity().clone(),
-            body @ (Body::Pieces(_) | Body::Empty) => {
-                response.body = body;
-                return;
+            Body::Pieces(pieces) => {
+                let frames = pieces::frames(pieces, self.disk.clone(), &self.buffers);
+                return plan.finish(response, self.stream(frames, lent, plan));
             }
+            Body::Empty => return,
         };
         if whole.len() > WHOLE_BYTES_MAX {
             return plan.finish(response, self.large(whole, lent, plan.coding));

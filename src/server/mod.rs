@@ -115,7 +115,11 @@ impl Server {
             real_ips: parts.config.real_ip.as_ref().map(RealIps::new),
             limits: Limits::from_buffers(heads.count, heads.size),
             filter,
-            encoding: Rc::new(Encoding::new(parts.compressor, Rc::clone(&recorder))),
+            encoding: Rc::new(Encoding::new(
+                parts.compressor,
+                Rc::clone(&recorder),
+                (parts.disk.clone(), parts.buffers.clone()),
+            )),
             recorder,
             lender: Lender::default(),
             counting: parts.counting,

@@ -5,10 +5,13 @@ use std::io;
 
 use bytes::Bytes;
 
-use crate::http::{FileSpan, Piece, Stored};
+use crate::base::channel::{Receiver, bounded};
+use crate::http::{BodyError, FileSpan, Frame, Piece, Stored};
 use crate::metrics::Counter;
-use crate::net::give_way;
+use crate::net::buffers::Buffers;
+use crate::net::disk::Disk;
 use crate::net::reading::Reader;
+use crate::net::{give_way, spawn};
 use crate::server::answer::send_parts;
 use crate::server::connection::Close;
 use crate::server::content::Wire;
@@ -43,6 +46,45 @@ pub(super) async fn send(wire: &mut Wire<'_>, pieces: Vec<Piece>) -> (u64, Resul
     (sent, Ok(()))
 }
 
+/// The same as a stream, for whoever has to look at the bytes. Reads as it is asked.
+pub(super) fn frames(
+    pieces: Vec<Piece>,
+    disk: Option<Disk>,
+    buffers: &Buffers,
+) -> Receiver<Result<Frame, BodyError>> {
+    let (sender, receiver) = bounded(1);
+    let buffers = buffers.clone();
+    spawn(async move {
+        for piece in pieces {
+            let span = match piece {
+                Piece::Bytes(bytes) => match sender.send(Ok(Frame::Data(bytes))).await {
+                    Ok(()) => continue,
+                    Err(_gone) => return,
+                },
+                Piece::File(span) => span,
+            };
+            let Some(disk) = &disk else {
+                let _ = sender.send(Err(BodyError::Incomplete)).await;
+                return;
+            };
+            let bounds = (span.offset, span.len);
+            let mut reader = Reader::new(&span.file, bounds, disk, &buffers);
+            loop {
+                let frame = match reader.next().await {
+                    Ok(Some(bytes)) => Ok(Frame::Data(bytes.into())),
+                    Ok(None) => break,
+                    Err(_) => Err(BodyError::Incomplete),
+                };
+                let is_last = frame.is_err();
+                if sender.send(frame).await.is_err() || is_last {
+                    return;
+                }
+            }
+        }
+    });
+    receiver
+}
+
 async fn gather(wire: &mut Wire<'_>, bytes: &Bytes, sent: &mut u64) -> Result<(), Close> {
     if wire.output.len() + bytes.len() > GATHER_BYTES_MAX {
         let parts = [wire.output.as_slice(), bytes];
@@ -63,7 +105,11 @@ async fn file(wire: &mut Wire<'_>, span: &FileSpan, sent: &mut u64) -> Result<()
     };
     let bounds = (span.offset, span.len);
     let mut reader = Reader::new(&span.file, bounds, disk, &server.buffers);
+    let mut is_full = false;
     while reader.left() > 0 {
+        if core::mem::take(&mut is_full) {
+            wait_for_room(wire).await?;
+        }
         let second = server.time.now().unix.as_secs();
         let cached = match wire.reader.socket().tls() {
             None => reader.cached_bytes(SEND_BYTES_MAX, second),
@@ -72,12 +118,14 @@ async fn file(wire: &mut Wire<'_>, span: &FileSpan, sent: &mut u64) -> Result<()
         let count = if cached > 0 {
             let count = send_cached(wire, &reader, cached).await?;
             reader.skip(count);
+            // Asking again would be a call for nothing.
+            is_full = count < cached;
             count
         } else {
             send_read(wire, &mut reader).await?
         };
         *sent += count;
-        if reader.left() > 0 {
+        if reader.left() > 0 && !is_full {
             // A fast client takes it all without a wait.
             give_way().await;
         }
@@ -107,20 +155,22 @@ async fn send_cached(wire: &mut Wire<'_>, reader: &Reader, max: u64) -> Result<u
                 }
                 gathered += count;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let timeout = server.config.server.send_timeout;
-                wire.place
-                    .arm(Limit::Send, server.time.now().mono + timeout);
-                let writable = socket.writable().await;
-                wire.place.disarm();
-                if writable.is_err() {
-                    return Err(Close::Now);
-                }
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for_room(wire).await?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return Err(Close::Now),
         }
     }
+}
+
+/// Waits until the client has taken some of what was sent, at most its time limit.
+async fn wait_for_room(wire: &Wire<'_>) -> Result<(), Close> {
+    let server = wire.server;
+    let timeout = server.config.server.send_timeout;
+    wire.place
+        .arm(Limit::Send, server.time.now().mono + timeout);
+    let writable = wire.reader.socket().writable().await;
+    wire.place.disarm();
+    writable.map_err(|_| Close::Now)
 }
 
 /// Sends what has gathered and the next piece that was read.

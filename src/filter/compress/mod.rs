@@ -18,7 +18,7 @@ pub use pool::{Encoders, Lent};
 pub use recompress::{Desk, Done, Job, best};
 
 use crate::config::Compression;
-use crate::http::{Body, Coding, HeaderList, Known, Method, RequestHead, Response, Shelf};
+use crate::http::{Body, Coding, HeaderList, Known, Method, Piece, RequestHead, Response, Shelf};
 
 /// Fields whose values are wrong for any other form of the content.
 const DIGESTS: [&[u8]; 3] = [b"Content-Digest", b"Repr-Digest", b"Content-MD5"];
@@ -98,7 +98,7 @@ impl Compressor {
             Body::Static(bytes) => bytes.len() as u64 >= self.min_length,
             Body::Stored(stored) => stored.identity().len() as u64 >= self.min_length,
             Body::Stream(_) => true,
-            Body::Pieces(_) => false,
+            Body::Pieces(pieces) => pieces.iter().map(Piece::len).sum::<u64>() >= self.min_length,
             Body::Empty => request.method == Method::Head,
         };
         if !may_be_long_enough || self.offered.is_empty() {
