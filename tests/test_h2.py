@@ -77,6 +77,14 @@ def test_what_only_begins_like_a_preface_is_http1(echo, start):
         assert sock.recv(100)[:10] in (b"HTTP/1.1 4", b"HTTP/1.1 5")
 
 
+def test_prior_knowledge_can_be_switched_off(ringway):
+    gateway = ringway("[server.http2]\nprior_knowledge = false\n")
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as sock:
+        sock.sendall(PREFACE)
+        assert sock.recv(100).startswith(b"HTTP/1.1 505")
+    assert gateway.get("/health").status == 200
+
+
 def test_a_preface_later_on_is_no_preface(echo):
     with socket.create_connection(("127.0.0.1", echo.port), timeout=10) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" + PREFACE)

@@ -138,7 +138,8 @@ impl Connection {
 
     /// Whether the connection begins as HTTP/2 does.
     fn begins(&self, lent: &Lent) -> Begins {
-        if self.requests > 0 {
+        let may_begin = self.server.config.server.http2.prior_knowledge;
+        if self.requests > 0 || !may_begin {
             return Begins::No;
         }
         begins_with_preface(lent.input.unread())

@@ -11,6 +11,9 @@ const WINDOW_MAX: u64 = (1 << 31) - 1;
 section! {
     /// Limits of HTTP/2 connections.
     RawHttp2 {
+        /// Whether listeners without TLS take HTTP/2 by prior knowledge. With TLS it is
+        /// negotiated.
+        prior_knowledge: bool,
         /// Streams open at once on a connection; more are refused.
         max_concurrent_streams: Count<1, 100_000>,
         /// Requests of a connection, after which it ends as soon as none is under way; 0 is no
@@ -43,6 +46,8 @@ section! {
 /// `[server.http2]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Http2 {
+    /// Whether a plain connection may begin with the preface.
+    pub prior_knowledge: bool,
     /// Streams open at once on a connection.
     pub max_concurrent_streams: u32,
     /// Requests of a connection; 0 means no limit.
@@ -66,6 +71,7 @@ pub struct Http2 {
 impl Default for Http2 {
     fn default() -> Self {
         Self {
+            prior_knowledge: true,
             max_concurrent_streams: 128,
             max_requests: 10_000,
             stream_window: 65_535,
@@ -91,6 +97,7 @@ pub(super) fn resolve(raw: &RawHttp2) -> Http2 {
         };
     }
     Http2 {
+        prior_knowledge: raw.prior_knowledge.unwrap_or(defaults.prior_knowledge),
         max_concurrent_streams: narrow(given!(
             max_concurrent_streams,
             defaults.max_concurrent_streams
