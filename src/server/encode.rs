@@ -385,3 +385,6 @@ impl Drop for Turn<'_> {
         let _ = self.0.receiver.borrow_mut().try_recv();
     }
 }
+
+#[cfg(test)]
+mod tests;

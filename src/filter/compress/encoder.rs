@@ -28,6 +28,12 @@ const EVENTS_LEVEL: u8 = 3;
 /// A Zstandard encoder that has grown beyond this is not kept for the next body.
 const ZSTD_KEPT_BYTES_MAX: usize = 4 << 20;
 
+/// Brotli collects up to 8 MiB before it looks for the best way to write them, and that takes
+/// 100 ms in one call. Made to write after so many bytes it takes one or two, for 1 % of size.
+const BROTLI_BLOCK_BYTES: usize = 128 * 1024;
+/// From this quality on each call takes long anyway, and size is all that counts.
+const BROTLI_SLOW: u8 = 10;
+
 /// What is to be encoded; decides how large an encoder gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -47,6 +53,10 @@ pub struct EncodeError(pub Coding);
 /// Encodes one body.
 pub struct Encoder {
     machine: Machine,
+    /// Bytes since the last flush.
+    since_flush: usize,
+    /// A flush comes after so many.
+    block: usize,
 }
 
 enum Machine {
@@ -75,7 +85,16 @@ impl Encoder {
             }
             Coding::Zstd => Machine::Zstd(CCtx::try_create().ok_or(EncodeError(coding))?),
         };
-        let mut encoder = Self { machine };
+        let is_brotli = coding == Coding::Br && levels.brotli_quality < BROTLI_SLOW;
+        let mut encoder = Self {
+            machine,
+            since_flush: 0,
+            block: if is_brotli {
+                BROTLI_BLOCK_BYTES
+            } else {
+                usize::MAX
+            },
+        };
         if let Machine::Zstd(cctx) = &mut encoder.machine {
             set_zstd(cctx, levels, shape).ok_or(EncodeError(coding))?;
         }
@@ -121,6 +140,11 @@ impl Encoder {
     /// # Errors
     /// The library failed; nothing sensible can follow.
     pub fn write(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.since_flush = self.since_flush.saturating_add(input.len());
+        if self.since_flush >= self.block {
+            self.since_flush = 0;
+            return self.drive(input, Operation::Flush, out);
+        }
         self.drive(input, Operation::Write, out)
     }
 
@@ -129,6 +153,7 @@ impl Encoder {
     /// # Errors
     /// The library failed; nothing sensible can follow.
     pub fn flush(&mut self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.since_flush = 0;
         self.drive(&[], Operation::Flush, out)
     }
 
