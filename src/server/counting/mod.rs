@@ -92,6 +92,10 @@ impl Counting {
         for shard in 0..self.links.addresses.len() as u16 {
             self.post(shard, Item::Born);
         }
+        self.work().await;
+    }
+
+    async fn work(&self) {
         loop {
             let mut received = pin!(self.links.inbox.receive());
             let batch = poll_fn(|cx| {
@@ -301,3 +305,6 @@ impl Drop for Asked<'_> {
         self.counting.waiting.borrow_mut().close(self.ticket);
     }
 }
+
+#[cfg(test)]
+mod tests;
