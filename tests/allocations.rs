@@ -95,7 +95,7 @@ impl Shard {
     }
 
     fn exchange(&self, head: &RequestHead, now: Now, response: &mut Response) {
-        let found = self.router.find(head.path()).unwrap();
+        let found = self.router.find(head.route_path_bytes()).unwrap();
         let client = Client::direct((Ipv4Addr::LOCALHOST, 9).into());
         let exchange = self.record.open(head, found.label, client, now);
         let request = Incoming {

@@ -100,3 +100,53 @@ def test_pipelined_answers_come_in_order(ringway):
             lines.append(json.loads(received)["line"])
             parser.start_next_cycle()
     assert lines == [f"GET /{n} HTTP/1.1" for n in range(count)]
+
+
+def test_an_answer_like_the_last_one_is_still_its_own(ringway):
+    """Heads are kept and written over for the next request like it: only id, time and date change."""
+    gateway = ringway()
+    host = ("Host", f"127.0.0.1:{gateway.port}")
+    asked = [
+        ("GET", "/health/live", []),
+        ("GET", "/health/live", []),
+        ("HEAD", "/health/live", []),
+        ("GET", "/health/live", [("X-Request-Id", "mine")]),
+        ("GET", "/health/live", []),
+        ("GET", "/nowhere", []),
+        ("GET", "/health/live", []),
+        ("DELETE", "/health/live", []),
+        ("GET", "/health/live?pretty", []),
+        ("GET", "/health/live", [("Connection", "close")]),
+    ]
+    parser = h11.Connection(h11.CLIENT)
+    seen = []
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+        for method, target, fields in asked:
+            request = h11.Request(method=method, target=target, headers=[host, *fields])
+            connection.sendall(parser.send(request) + parser.send(h11.EndOfMessage()))
+            body = b""
+            while not isinstance(event := parser.next_event(), h11.EndOfMessage):
+                if event is h11.NEED_DATA:
+                    parser.receive_data(connection.recv(65536))
+                elif isinstance(event, h11.Response):
+                    response = event
+                elif isinstance(event, h11.Data):
+                    body += bytes(event.data)
+            fields = dict(response.headers.raw_items())
+            names = [name for name, _ in response.headers.raw_items()]
+            seen.append((response.status_code, sorted(names), fields, body))
+            if parser.our_state is h11.DONE:
+                parser.start_next_cycle()
+    statuses = [status for status, *_ in seen]
+    assert statuses == [200, 200, 200, 200, 200, 404, 200, 405, 200, 200]
+    live = b'{"status":"live"}'
+    for at in (0, 1, 3, 4, 6, 8, 9):
+        status, names, fields, body = seen[at]
+        assert body == live and fields[b"Content-Length"] == b"%d" % len(live)
+        assert fields[b"Content-Type"] == b"application/json"
+        assert [name for name in names if name != b"Connection"] == seen[0][1]
+    assert seen[2][3] == b"" and seen[2][2][b"Content-Length"] == b"%d" % len(live)
+    assert seen[3][2][b"X-Request-Id"] == b"mine"
+    assert seen[9][2][b"Connection"] == b"close"
+    ids = {fields[b"X-Request-Id"] for _, _, fields, _ in seen}
+    assert len(ids) == len(seen)

@@ -69,8 +69,9 @@ def line_of(path, request: bytes) -> str:
             r'"http://r.test/" "UA" \d+',
         ),
         (
-            "$request_method [$http_user_agent] $host $sent_http_content_type $request_uri",
-            r"GET \[UA\] a\.test application/(problem\+)?json /echo/a%22b\?q=BAD",
+            "$request_method [$http_user_agent] $host $sent_http_content_type $sent_http_x_server "
+            "$request_uri",
+            r"GET \[UA\] a\.test application/(problem\+)?json MCP-Gateway /echo/a%22b\?q=BAD",
         ),
     ],
 )

@@ -32,7 +32,7 @@ impl Ids {
     /// A UUID of version 7 (RFC 9562 §5.7) as text: milliseconds since the epoch, then 74
     /// random bits, so that ids sort by time.
     pub fn uuid(&mut self, unix: Duration) -> [u8; UUID_BYTES] {
-        let millis = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
+        let millis = unix.as_secs() * 1000 + u64::from(unix.subsec_millis());
         let high = (millis << 16) | 0x7000 | (self.next_u64() & 0x0fff);
         let low = (self.next_u64() >> 2) | (1 << 63);
         text(high, low)
@@ -40,17 +40,28 @@ impl Ids {
 }
 
 fn text(high: u64, low: u64) -> [u8; UUID_BYTES] {
-    let digits = [high >> 32, high, low >> 32, low].map(hex_digits);
     let mut out = [b'-'; UUID_BYTES];
-    // Where each four digits begin: dashes stand at 8, 13, 18 and 23.
-    const PLACES: [usize; 8] = [0, 4, 9, 14, 19, 24, 28, 32];
-    let (fours, _) = digits.as_flattened().as_chunks::<4>();
-    for (place, four) in PLACES.into_iter().zip(fours) {
-        if let Some(slot) = out.get_mut(place..place + 4) {
-            slot.copy_from_slice(four);
-        }
-    }
+    // Dashes stand at 8, 13, 18 and 23.
+    let [a, b, c, d] = [high >> 32, high, low >> 32, low].map(hex_digits);
+    put(&mut out, 0, a);
+    let ([b1, b2], [c1, c2]) = (halves(b), halves(c));
+    put(&mut out, 9, b1);
+    put(&mut out, 14, b2);
+    put(&mut out, 19, c1);
+    put(&mut out, 24, c2);
+    put(&mut out, 28, d);
     out
+}
+
+#[inline]
+fn put<const N: usize>(out: &mut [u8; UUID_BYTES], at: usize, digits: [u8; N]) {
+    if let Some(place) = out.get_mut(at..at + N) {
+        place.copy_from_slice(&digits);
+    }
+}
+
+const fn halves([a, b, c, d, e, f, g, h]: [u8; 8]) -> [[u8; 4]; 2] {
+    [[a, b, c, d], [e, f, g, h]]
 }
 
 /// The eight hex digits of the low half, all at once: an id is made for every request.

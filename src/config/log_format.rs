@@ -27,6 +27,15 @@ pub enum LogFormat {
     Template(Template),
 }
 
+impl LogFormat {
+    /// Whether lines name fields of the response.
+    #[must_use]
+    pub fn names_sent_fields(&self) -> bool {
+        let is_sent = |piece: &Piece| matches!(piece, Piece::Variable(Variable::SentHttp(_)));
+        matches!(self, Self::Template(template) if template.pieces.iter().any(is_sent))
+    }
+}
+
 /// Text and variables, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {

@@ -104,7 +104,8 @@ impl ResponseFilter {
         }
     }
 
-    /// Appends what [`apply`](Self::apply) would add to `headers` as lines of HTTP/1.1.
+    /// Appends what [`apply`](Self::apply) would add to `headers` as lines of HTTP/1.1. Whether
+    /// [`rewrite`](Self::rewrite) can make them those of another request.
     pub fn write(
         &self,
         headers: &HeaderList,
@@ -112,20 +113,18 @@ impl ResponseFilter {
         id: &RequestId,
         elapsed: Duration,
         out: &mut Vec<u8>,
-    ) {
+    ) -> bool {
+        // Nearly always the lines differ from the prepared ones in two values alone.
+        if !self.clashes(headers) {
+            let start = out.len();
+            out.extend_from_slice(&self.lines);
+            if self.rewrite(request, id, elapsed, out) {
+                return true;
+            }
+            out.truncate(start);
+        }
         let id = id.as_bytes(request);
         let time = seconds(elapsed);
-        // Nearly always the lines differ from the prepared ones in these two values alone.
-        if id.len() == UUID_BYTES && time.len() == TIME_BYTES && !self.clashes(headers) {
-            out.extend_from_slice(&self.lines);
-            let mut end = out.len();
-            if self.has_process_time {
-                overwrite(out, end, &time);
-                end -= PROCESS_TIME.len() + TIME_BYTES + 4;
-            }
-            overwrite(out, end, id);
-            return;
-        }
         for (_, name, value) in self.fixed.iter() {
             if headers.get_by_name(name).is_none() {
                 line(name, value, out);
@@ -135,6 +134,32 @@ impl ResponseFilter {
         if self.has_process_time {
             line(PROCESS_TIME, &time, out);
         }
+        false
+    }
+
+    /// Writes a request's own values over those of another in `lines`, which end with what
+    /// [`write`](Self::write) wrote. `false`, and nothing is changed, if they are of another
+    /// length.
+    #[inline]
+    pub fn rewrite(
+        &self,
+        request: &RequestHead,
+        id: &RequestId,
+        elapsed: Duration,
+        lines: &mut [u8],
+    ) -> bool {
+        let id = id.as_bytes(request);
+        let time = seconds(elapsed);
+        if id.len() != UUID_BYTES || time.len() != TIME_BYTES {
+            return false;
+        }
+        let mut end = lines.len();
+        if self.has_process_time {
+            overwrite(lines, end, &time);
+            end = end.saturating_sub(PROCESS_TIME.len() + TIME_BYTES + 4);
+        }
+        overwrite(lines, end, id);
+        true
     }
 
     /// Whether the handler has set a field that is fixed as well. No unknown name equals a
@@ -171,16 +196,34 @@ const TIME_BYTES: usize = 8;
 
 /// Seconds with six decimals, at most `9999.999999`.
 fn seconds(elapsed: Duration) -> Seconds {
-    const MICROS_MAX: u128 = 9_999_999_999;
-    let mut left = elapsed.as_micros().min(MICROS_MAX) as u64;
-    let mut text = *b"0000.000000";
-    for place in text.iter_mut().rev().filter(|place| **place != b'.') {
-        *place = b'0' + (left % 10) as u8;
-        left /= 10;
+    let whole = elapsed.as_secs();
+    let (whole, micros) = match whole {
+        0..=9999 => (whole as u32, elapsed.subsec_micros()),
+        _ => (9999, 999_999),
+    };
+    let pairs = [
+        whole / 100,
+        whole % 100,
+        micros / 10_000,
+        micros / 100 % 100,
+        micros % 100,
+    ];
+    let [[a, b], [c, d], [e, f], [g, h], [i, j]] = pairs.map(two_digits);
+    let start = match whole {
+        0..10 => 3,
+        10..100 => 2,
+        100..1000 => 1,
+        _ => 0,
+    };
+    Seconds {
+        text: [a, b, c, d, b'.', e, f, g, h, i, j],
+        start,
     }
-    let is_padding = |&(at, digit): &(usize, &u8)| at < 3 && *digit == b'0';
-    let start = text.iter().enumerate().take_while(is_padding).count();
-    Seconds { text, start }
+}
+
+/// A number below 100.
+const fn two_digits(number: u32) -> [u8; 2] {
+    [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]
 }
 
 struct Seconds {

@@ -76,6 +76,15 @@ impl Handlers {
         }
     }
 
+    /// Makes the response if that takes neither a wait nor the request's content; says whether
+    /// it did. If not, [`handle`](Self::handle) does.
+    pub fn answer_at_once(&self, request: &Incoming<'_>, response: &mut Response) -> bool {
+        match request.found.endpoint.handler {
+            config::Handler::Builtin(page) => self.pages.serve_at_once(page, request, response),
+            _ => false,
+        }
+    }
+
     /// Makes the response to a request that no route took.
     pub fn not_found(&self, head: &RequestHead, response: &mut Response) {
         if head.method == Method::Options && head.path() == "*" {

@@ -29,6 +29,8 @@ pub struct HeaderList {
     /// For each name that is present its first field's place, at most [`INDEXED_MAX`], which
     /// then means "there or later". What stands for the others means nothing.
     first: [u8; Known::COUNT],
+    /// Nothing was changed since the list was read from a message.
+    is_as_read: bool,
 }
 
 const _: () = assert!(
@@ -166,9 +168,16 @@ impl HeaderList {
             self.fields.last().map_or(0, |field| field.line().end),
             self.bytes.len()
         );
+        self.is_as_read = true;
+    }
+
+    /// Whether nothing was changed since the list was read from a message.
+    pub(in crate::http) fn is_as_read(&self) -> bool {
+        self.is_as_read
     }
 
     fn add(&mut self, field: Field) {
+        self.is_as_read = false;
         let place = self.fields.len();
         if !self.contains(field.known)
             && let Some(first) = self.first.get_mut(field.known as usize)
@@ -185,6 +194,7 @@ impl HeaderList {
             self.bytes.extend_from_slice(&other.bytes);
             self.fields.extend_from_slice(&other.fields);
             (self.present, self.first) = (other.present, other.first);
+            self.is_as_read = false;
             return;
         }
         let base = self.bytes.len() as u32;
@@ -202,6 +212,7 @@ impl HeaderList {
         self.bytes.clear();
         self.fields.clear();
         self.present = 0;
+        self.is_as_read = false;
     }
 
     /// The first value of a known field.
@@ -358,6 +369,7 @@ impl Default for HeaderList {
             fields: SmallVec::new(),
             present: 0,
             first: [0; Known::COUNT],
+            is_as_read: false,
         }
     }
 }

@@ -3,6 +3,7 @@
 use core::ops::Range;
 use std::borrow::Cow;
 
+use crate::http::h1::{Opened, USUAL_LINE_END};
 use crate::http::uri::{self, PathError, TargetForm};
 use crate::http::{HeaderList, Known};
 
@@ -99,15 +100,17 @@ pub struct RequestHead {
     pub version: Version,
     /// Fields in order.
     pub headers: HeaderList,
-    /// Method, target, and then a path the target left out (`http://host` means `/`).
-    /// A `String`, so that reading a part of it never validates text again.
-    line: String,
+    /// Method, target, and then a path the target left out (`http://host` means `/`). Text; as
+    /// bytes, because most requests are answered without a look at more than their route.
+    line: Vec<u8>,
     method_end: u32,
     target_end: u32,
     path: Span,
     query: Span,
     /// The normalised path: the path itself, or what was appended for it.
     routed: Span,
+    /// What the codec made of it, if it was read from a head written the usual way.
+    opened: Option<Opened>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -139,7 +142,7 @@ impl RequestHead {
         query: Range<usize>,
     ) {
         let text = |bytes| core::str::from_utf8(bytes).unwrap_or("");
-        self.start_line(Method::of(method), text(method), text(target));
+        self.start_line(Method::of(method), text(method), text(target).as_bytes());
         self.path = Span::new(method.len(), &path);
         self.query = Span::new(method.len(), &query);
         self.routed = self.path;
@@ -153,14 +156,14 @@ impl RequestHead {
     pub fn set_target(&mut self, method: &str, target: &str) -> Option<Range<usize>> {
         let kind = Method::of(method.as_bytes());
         if uri::is_plain_path(target.as_bytes()) && kind != Method::Connect {
-            self.start_line(kind, method, target);
+            self.start_line(kind, method, target.as_bytes());
             self.path = Span::new(method.len(), &(0..target.len()));
             self.query = Span::new(method.len() + target.len(), &(0..0));
             self.routed = self.path;
             return Some(0..0);
         }
         let parts = uri::parse_target(kind, target)?;
-        self.start_line(kind, method, target);
+        self.start_line(kind, method, target.as_bytes());
         let base = method.len();
         self.path = Span::new(base, &parts.path);
         self.query = Span::new(base, &parts.query);
@@ -171,12 +174,12 @@ impl RequestHead {
         Some(parts.authority)
     }
 
-    /// Replaces method and target by a target in origin-form whose path needs no normalisation
-    /// and is `path_len` bytes long; a query may follow its `?`.
+    /// Replaces method and target by an ASCII target in origin-form whose path needs no
+    /// normalisation and is `path_len` bytes long; a query may follow its `?`.
     pub(in crate::http) fn set_plain_target(
         &mut self,
         method: Method,
-        target: &str,
+        target: &[u8],
         path_len: usize,
     ) {
         let token = method.as_str();
@@ -191,18 +194,19 @@ impl RequestHead {
         self.routed = self.path;
         if let Cow::Owned(normal) = uri::normalize_path(self.path())? {
             self.routed = Span::new(self.line.len(), &(0..normal.len()));
-            self.line.push_str(&normal);
+            self.line.extend_from_slice(normal.as_bytes());
         }
         Ok(())
     }
 
     #[inline]
-    fn start_line(&mut self, kind: Method, method: &str, target: &str) {
+    fn start_line(&mut self, kind: Method, method: &str, target: &[u8]) {
+        self.opened = None;
         self.method = kind;
         self.line.clear();
-        self.line.push_str(method);
+        self.line.extend_from_slice(method.as_bytes());
         self.method_end = self.line.len() as u32;
-        self.line.push_str(target);
+        self.line.extend_from_slice(target);
         self.target_end = self.line.len() as u32;
     }
 
@@ -217,15 +221,35 @@ impl RequestHead {
             } else {
                 "/"
             };
-            self.line.push_str(path);
+            self.line.extend_from_slice(path.as_bytes());
             self.query = Span::new(start, &(1..1));
         } else {
-            self.line.push_str("/?");
+            self.line.extend_from_slice(b"/?");
             self.line
                 .extend_from_within(base + query.start..base + query.end);
             self.query = Span::new(start, &(2..2 + query.len()));
         }
         self.path = Span::new(start, &(0..1));
+    }
+
+    /// Notes what the codec made of this head, which was read from one written the usual way.
+    pub(in crate::http) fn keep(&mut self, opened: Opened) {
+        self.opened = Some(opened);
+    }
+
+    /// Where the input's head ends and what the codec makes of it, if it is the very head that
+    /// this one was read from, byte for byte: clients repeat themselves.
+    pub(in crate::http) fn recall(&self, input: &[u8]) -> Option<(usize, Opened)> {
+        let opened = self.opened.filter(|_| self.headers.is_as_read())?;
+        let (method, target) = self.line.split_at_checked(self.method_end as usize)?;
+        let rest = input
+            .strip_prefix(method)?
+            .strip_prefix(b" ")?
+            .strip_prefix(target)?
+            .strip_prefix(USUAL_LINE_END)?
+            .strip_prefix(self.headers.wire())?
+            .strip_prefix(b"\r\n")?;
+        Some((input.len() - rest.len(), opened))
     }
 
     /// The method as the client spelled it.
@@ -254,6 +278,12 @@ impl RequestHead {
         self.part(self.routed.range())
     }
 
+    /// The bytes of [`route_path`](Self::route_path).
+    #[must_use]
+    pub fn route_path_bytes(&self) -> &[u8] {
+        self.bytes(self.routed.range())
+    }
+
     /// The query without its `?`; empty if there is none.
     #[must_use]
     pub fn query(&self) -> &str {
@@ -268,7 +298,11 @@ impl RequestHead {
     }
 
     fn part(&self, range: Range<usize>) -> &str {
-        self.line.get(range).unwrap_or("")
+        core::str::from_utf8(self.bytes(range)).unwrap_or("")
+    }
+
+    fn bytes(&self, range: Range<usize>) -> &[u8] {
+        self.line.get(range).unwrap_or_default()
     }
 
     /// A known field's first value.
@@ -280,6 +314,7 @@ impl RequestHead {
     /// Makes the head ready for the next request and keeps its memory.
     pub fn clear(&mut self) {
         self.headers.clear();
+        self.opened = None;
         self.line.clear();
         self.method_end = 0;
         self.target_end = 0;

@@ -47,8 +47,8 @@ impl AsyncFd {
     }
 
     /// Waits until reading would not wait: bytes, an end or an error. May be dropped.
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        self.inner.readable(false).await
+    pub(super) fn readable(&self) -> impl Future<Output = io::Result<()>> {
+        self.inner.readable(false)
     }
 
     /// Waits until writing would not wait. May be dropped.
@@ -59,8 +59,11 @@ impl AsyncFd {
     /// Sends through the ring: together with the other sends of this turn of the loop. The
     /// buffer comes back. If this is dropped, the runtime keeps the buffer until the kernel is
     /// done with it.
-    pub(super) async fn send(&mut self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
-        self.inner.write(buffer).await
+    pub(super) fn send(
+        &mut self,
+        buffer: Vec<u8>,
+    ) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> {
+        self.inner.write(buffer)
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {

@@ -5,6 +5,7 @@ use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::{Poll, Waker};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use io_uring::IoUring;
@@ -207,6 +208,12 @@ pub struct Panicked;
 /// Runs a future behind a fence that turns a panic into a value.
 pub const fn fence<F: Future>(future: F) -> Fence<F> {
     Fence { future }
+}
+
+/// Runs a function behind the same fence.
+pub fn fenced<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
+    // What the function shared sits behind RefCells, whose guards unwinding releases.
+    catch_unwind(AssertUnwindSafe(call)).map_err(|_| Panicked)
 }
 
 /// Waits. Timers have a grain of 1 ms and never fire early.

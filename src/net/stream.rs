@@ -154,8 +154,8 @@ impl Plain {
     }
 
     /// Waits until there is something to read, the end or an error.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.fd.readable().await
+    pub fn readable(&self) -> impl Future<Output = io::Result<()>> {
+        self.fd.readable()
     }
 
     /// Waits until there is room to write, or an error.
@@ -171,8 +171,8 @@ impl Plain {
     /// Sends what fits through the ring, together with what other connections send in this turn
     /// of the loop; waits if that is nothing. The buffer comes back. Dropping it half-way leaves
     /// only closing.
-    pub async fn send(&mut self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
-        self.fd.send(buffer).await
+    pub fn send(&mut self, buffer: Vec<u8>) -> impl Future<Output = (io::Result<usize>, Vec<u8>)> {
+        self.fd.send(buffer)
     }
 
     /// Writes what fits of several parts without their first `skipped` bytes, and never waits.

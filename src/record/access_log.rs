@@ -64,6 +64,11 @@ impl AccessLog {
         }
     }
 
+    /// Whether lines name fields of the response.
+    pub(super) fn names_sent_fields(&self) -> bool {
+        self.format.names_sent_fields()
+    }
+
     /// Adds a line; hands the buffer over when it is full or old. Returns how many lines were
     /// dropped.
     pub(super) fn write(&mut self, line: &Line<'_>, now: Instant) -> u64 {

@@ -29,6 +29,7 @@ use crate::route::Label;
 pub struct Record {
     recorder: Rc<Recorder>,
     access: Option<RefCell<AccessLog>>,
+    names_sent_fields: bool,
     ids: RefCell<Ids>,
 }
 
@@ -104,9 +105,16 @@ impl Record {
     pub fn new(recorder: Rc<Recorder>, access: Option<AccessLog>, seed: u64) -> Self {
         Self {
             recorder,
+            names_sent_fields: access.as_ref().is_some_and(AccessLog::names_sent_fields),
             access: access.map(RefCell::new),
             ids: RefCell::new(Ids::new(seed)),
         }
+    }
+
+    /// Whether it looks at the response's fields, which then have to be all in the response.
+    #[must_use]
+    pub const fn names_sent_fields(&self) -> bool {
+        self.names_sent_fields
     }
 
     /// A request's head is complete.

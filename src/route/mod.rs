@@ -23,6 +23,8 @@ impl Label {
 #[derive(Debug)]
 pub struct Router {
     exact: Vec<(Box<str>, Endpoint)>,
+    /// Places in `exact` plus one, by [`hash`] of the path; what collides stands further on.
+    slots: Vec<u16>,
     prefixes: Vec<Prefix>,
     labels: Vec<Arc<str>>,
     rules: Vec<RouteHeaders>,
@@ -90,6 +92,7 @@ impl Router {
     pub fn new(routes: &[Route]) -> Self {
         let mut router = Self {
             exact: Vec::new(),
+            slots: Vec::new(),
             prefixes: Vec::new(),
             labels: vec![Arc::from("none")],
             rules: Vec::new(),
@@ -97,10 +100,7 @@ impl Router {
         for route in routes {
             router.add(route);
         }
-        // By length first: comparing that settles nearly every step of a look-up.
-        router
-            .exact
-            .sort_by(|(a, _), (b, _)| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
+        router.fill_slots();
         router.prefixes.sort_by(|a, b| a.path.cmp(&b.path));
         router.link_parents();
         router
@@ -108,18 +108,31 @@ impl Router {
 
     /// The route of a normalised path.
     #[must_use]
-    pub fn find<'a>(&'a self, path: &'a str) -> Option<Match<'a>> {
-        if let Ok(at) = self.exact.binary_search_by(|(known, _)| {
-            let by_length = known.len().cmp(&path.len());
-            by_length.then_with(|| (**known).cmp(path))
-        }) {
-            let (_, endpoint) = self.exact.get(at)?;
+    pub fn find<'a>(&'a self, path: &'a [u8]) -> Option<Match<'a>> {
+        if let Some(endpoint) = self.find_exact(path) {
             return Some(Match {
                 endpoint,
                 label: endpoint.label,
                 below: "",
             });
         }
+        self.find_prefix(core::str::from_utf8(path).ok()?)
+    }
+
+    fn find_exact(&self, path: &[u8]) -> Option<&Endpoint> {
+        let mut slot = hash(path);
+        loop {
+            // There are always empty slots, so this ends.
+            let place = *self.slots.get(slot & (self.slots.len().wrapping_sub(1)))?;
+            let (known, endpoint) = self.exact.get(usize::from(place).checked_sub(1)?)?;
+            if known.as_bytes() == path {
+                return Some(endpoint);
+            }
+            slot += 1;
+        }
+    }
+
+    fn find_prefix<'a>(&'a self, path: &'a str) -> Option<Match<'a>> {
         // Every prefix of `path` sorts at or before it, and whatever sorts between the longest
         // of them and `path` starts with that one: so it is on the chain of parents.
         let after = self
@@ -226,6 +239,25 @@ impl Router {
         u16::try_from(at).map_or(Label::NONE, Label)
     }
 
+    /// One that does not fit its index, beyond 65,534 exact paths, is not found.
+    fn fill_slots(&mut self) {
+        let count = (self.exact.len() * 4).next_power_of_two();
+        self.slots = vec![0; count];
+        for (at, (path, _)) in self.exact.iter().enumerate() {
+            let Ok(place) = u16::try_from(at + 1) else {
+                return;
+            };
+            let mut slot = hash(path.as_bytes());
+            while let Some(taken) = self.slots.get_mut(slot & (count - 1)) {
+                if *taken == 0 {
+                    *taken = place;
+                    break;
+                }
+                slot += 1;
+            }
+        }
+    }
+
     fn link_parents(&mut self) {
         let paths: Vec<Box<str>> = self.prefixes.iter().map(|p| p.path.clone()).collect();
         for (at, prefix) in self.prefixes.iter_mut().enumerate() {
@@ -235,6 +267,17 @@ impl Router {
                 .rposition(|shorter| prefix.path.starts_with(&**shorter));
         }
     }
+}
+
+/// Spreads paths over slots: by their length and their last bytes, in which they differ most.
+fn hash(path: &[u8]) -> usize {
+    let last = match path.last_chunk() {
+        Some(last) => u64::from_le_bytes(*last),
+        None => path.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+    };
+    // Fibonacci hashing: the high half of the product depends on every bit.
+    let mixed = (last ^ path.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 48) as usize
 }
 
 #[cfg(test)]
@@ -263,7 +306,7 @@ mod tests {
     }
 
     fn base(router: &Router, path: &str) -> Option<(String, String)> {
-        let found = router.find(path)?;
+        let found = router.find(path.as_bytes())?;
         Some((found.endpoint.base.to_string(), found.below.to_owned()))
     }
 
@@ -289,15 +332,17 @@ mod tests {
             let found = base(&router, path);
             assert_eq!(found, Some((expected.into(), below.into())), "{path}");
         }
-        assert!(router.find("*").is_none());
-        assert!(Router::new(&[exact("/a")]).find("/b").is_none());
+        assert!(router.find(b"*").is_none());
+        assert!(Router::new(&[exact("/a")]).find(b"/b").is_none());
     }
 
     #[test]
     fn labels_are_templates() {
         let router = Router::new(&[mcp("/mcp"), prefix("/e/"), exact("/x")]);
         let label = |path: &str| {
-            let label = router.find(path).map_or(Label::NONE, |found| found.label);
+            let label = router
+                .find(path.as_bytes())
+                .map_or(Label::NONE, |found| found.label);
             router.labels()[usize::from(label.0)].to_string()
         };
         assert_eq!(label("/mcp"), "/mcp");
@@ -312,7 +357,7 @@ mod tests {
         let mut routes = Config::default().routes;
         routes.push(exact("/health"));
         let router = Router::new(&routes);
-        let found = router.find("/health").unwrap();
+        let found = router.find(b"/health").unwrap();
         assert_eq!(found.endpoint.handler, Handler::Builtin(Builtin::Echo));
     }
 
@@ -328,7 +373,7 @@ mod tests {
                 .filter(|known| asked.starts_with(known.as_str()))
                 .max_by_key(|known| known.len());
             prop_assert_eq!(
-                router.find(&asked).map(|found| found.endpoint.base.to_string()),
+                router.find(asked.as_bytes()).map(|found| found.endpoint.base.to_string()),
                 longest.cloned()
             );
         }

@@ -66,6 +66,28 @@ impl Sending {
     }
 }
 
+/// Puts small content behind its head, to be sent with it. `None`: it is [`send`]'s.
+pub(super) fn gather(
+    output: &mut Vec<u8>,
+    (response, kind): (&Response, BodyKind),
+) -> Option<Sending> {
+    let bytes = match (kind, &response.body) {
+        (BodyKind::None, _) | (_, Body::Empty) => &[],
+        (_, Body::Static(bytes)) => *bytes,
+        (_, Body::Full(bytes)) => bytes,
+        (_, Body::Stored(_) | Body::Pieces(_) | Body::Stream(_)) => return None,
+    };
+    if output.len() + bytes.len() > GATHER_BYTES_MAX || bytes.len() > COPY_BYTES_MAX {
+        return None;
+    }
+    output.extend_from_slice(bytes);
+    Some(Sending {
+        status: response.status,
+        body_bytes: bytes.len() as u64,
+        result: Ok(()),
+    })
+}
+
 /// Sends the content behind a head that has been written, in that way. `now` is moved on if
 /// that took time.
 pub(super) async fn send(

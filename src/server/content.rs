@@ -19,6 +19,7 @@ use crate::server::answer;
 use crate::server::connection::Close;
 use crate::server::deadlines::{Limit, Place};
 use crate::server::lent::Input;
+use crate::server::prepared::Prepared;
 use crate::server::reader::Reader;
 
 /// Frames that may wait for a handler. Each is at most one read, so 256 KiB.
@@ -37,6 +38,7 @@ pub(super) struct Wire<'a> {
     pub(super) place: &'a Place,
     pub(super) reader: &'a mut Reader,
     pub(super) codec: &'a mut ServerConn,
+    pub(super) prepared: &'a mut Prepared,
     pub(super) input: &'a mut Input,
     pub(super) output: &'a mut Vec<u8>,
 }
@@ -62,19 +64,24 @@ pub(super) struct Content {
 }
 
 impl Content {
+    /// None, or none that anyone wants.
+    pub(super) const fn none() -> Self {
+        Self {
+            sender: None,
+            waits_for_continue: false,
+            is_timed: false,
+            ended: None,
+            has_ended: false,
+        }
+    }
+
     /// Takes the content out of the input if it is all there, or opens a stream.
     pub(super) fn open(
         wire: &mut Wire<'_>,
         kind: BodyKind,
         expects_continue: bool,
     ) -> (Self, Body) {
-        let mut content = Self {
-            sender: None,
-            waits_for_continue: false,
-            is_timed: false,
-            ended: None,
-            has_ended: false,
-        };
+        let mut content = Self::none();
         let body = match kind {
             BodyKind::None => Body::Empty,
             BodyKind::Length(length) if wire.input.unread().len() as u64 >= length => {

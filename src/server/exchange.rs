@@ -9,18 +9,19 @@ use crate::filter::{Client, Guard, ResponseFilter};
 use crate::handler::Incoming;
 use crate::handler::problem::Problem;
 use crate::http::h1::{BodyKind, ServerConn};
-use crate::http::{Body, Method, RequestHead, Response};
+use crate::http::{Body, Known, Method, RequestHead, Response};
 use crate::metrics::Counter;
-use crate::net::runtime::fence;
+use crate::net::runtime::{fence, fenced};
 use crate::net::sleep;
 use crate::record::Exchange;
 use crate::route::{Label, Match};
 use crate::server::Server;
 use crate::server::counting::{Passage, Passing};
+use crate::server::prepared::Prepared;
 
 /// A head is complete: finds its route.
 pub(super) fn find<'a>(server: &'a Server, head: &'a RequestHead) -> Option<Match<'a>> {
-    server.router.find(head.route_path())
+    server.router.find(head.route_path_bytes())
 }
 
 /// The largest body that a request may have, in bytes.
@@ -58,6 +59,43 @@ fn client(server: &Server, head: &RequestHead, peer: SocketAddr) -> Client {
         AcceptId::Never => false,
     };
     client
+}
+
+/// Lets the handler answer at once, if that takes neither a wait nor the content and the route
+/// has nothing to ask first; the way of nearly all requests to pages at hand. `None`: it is
+/// [`answer`]'s. A handler that panics has answered 500; `false` tells of it.
+pub(super) fn answer_at_once(
+    server: &Server,
+    (found, exchange): (Option<Match<'_>>, &Exchange),
+    head: &RequestHead,
+    now: Now,
+    response: &mut Response,
+) -> Option<bool> {
+    let found = found?;
+    let endpoint = found.endpoint;
+    let may_compress =
+        !endpoint.settings.is_uncompressed && head.headers.contains(Known::AcceptEncoding);
+    if endpoint.guard.is_some()
+        || may_compress
+        || matches!(head.method, Method::Trace | Method::Connect)
+    {
+        return None;
+    }
+    let request = Incoming {
+        head,
+        found,
+        client: &exchange.client,
+        body: Body::Empty,
+        now,
+    };
+    match fenced(|| server.handlers.answer_at_once(&request, response)) {
+        Ok(has_answered) => has_answered.then_some(true),
+        Err(_) => {
+            server.recorder.count(Counter::Panics);
+            *response = Problem::Internal.response();
+            Some(false)
+        }
+    }
 }
 
 /// Lets the handler answer. A handler that panics has answered 500; `false` tells of it.
@@ -199,24 +237,56 @@ fn filter<'a>(
     }
 }
 
+/// Where the head of a response goes.
+pub(super) struct Output<'a> {
+    pub(super) codec: &'a mut ServerConn,
+    pub(super) prepared: &'a mut Prepared,
+    pub(super) bytes: &'a mut Vec<u8>,
+}
+
 /// Writes the head of the response for HTTP/1.1, with what every response carries. Says how its
 /// content is to be sent.
 pub(super) fn respond(
     server: &Server,
     (exchange, head): (&Exchange, &RequestHead),
     response: &mut Response,
-    (codec, output): (&mut ServerConn, &mut Vec<u8>),
+    out: Output<'_>,
     now: Now,
 ) -> BodyKind {
-    let elapsed = now.mono.saturating_duration_since(exchange.started().mono);
     let filter = filter(server, exchange, response);
+    let elapsed = now.mono.saturating_duration_since(exchange.started().mono);
+    let is_logged = server.record.names_sent_fields();
+    if is_logged {
+        filter.apply(response, head, &exchange.id, elapsed);
+    }
+    let Output {
+        codec,
+        prepared,
+        bytes,
+    } = out;
     let response = &*response;
-    let sent = codec.respond_with(response, output, |output| {
-        let headers = &response.headers;
-        filter.write(headers, head, &exchange.id, elapsed, output);
-        server
-            .time
-            .with_date(now, |line| output.extend_from_slice(line));
+    let framed = codec.frame(response);
+    let length = framed.length_alone().filter(|_| !is_logged);
+    if let Some(length) = length
+        && prepared.is_for(exchange.rules, (response, length), now)
+        && prepared.write((filter, head), &exchange.id, elapsed, bytes)
+    {
+        return framed.sent.body;
+    }
+    let start = bytes.len();
+    let mut is_like_others = false;
+    framed.write(response, bytes, |bytes| {
+        let time = &server.time;
+        time.with_date(now, |line| bytes.extend_from_slice(line));
+        if !is_logged {
+            // Straight behind the handler's fields: the same lines without a list of them.
+            let headers = &response.headers;
+            is_like_others = filter.write(headers, head, &exchange.id, elapsed, bytes);
+        }
     });
-    sent.body
+    if let Some(length) = length.filter(|_| is_like_others) {
+        let written = bytes.get(start..).unwrap_or_default();
+        prepared.keep(exchange.rules, (response, length), now, written);
+    }
+    framed.sent.body
 }

@@ -15,15 +15,14 @@ use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
 use core::task::Poll;
 use std::io;
-use std::rc::Rc;
 
 use crate::base::clock::{self, Now};
 use crate::http::h1::{BodyKind, Event, Next};
 use crate::http::h2::{Begins, begins_with_preface};
-use crate::http::{Body, Response};
+use crate::http::{Body, RequestHead, Response};
 use crate::metrics::Counter;
-use crate::record::{Ended, Seen};
-use crate::route::Label;
+use crate::record::{Ended, Exchange, Seen};
+use crate::route::{Label, Match};
 use crate::server::answer::{self, Sending};
 use crate::server::connection::{Close, Connection};
 use crate::server::content::{Content, Gone, Wire};
@@ -179,76 +178,71 @@ impl Connection {
         now: &mut Now,
     ) -> Result<(), Close> {
         self.requests += 1;
-        let server = Rc::clone(&self.server);
+        let server = &*self.server;
         let settings = &server.config.server;
         if settings.keepalive_requests == self.requests {
             lent.codec.close_after_response();
-        }
-        if kind != BodyKind::None
-            && let Err(error) = {
-                let found = exchange::find(&server, &lent.head);
-                lent.codec.limit_body(exchange::body_limit(&server, found))
-            }
-        {
-            return Box::pin(self.refuse(lent, error.status(), &error, *now)).await;
         }
         let Lent {
             codec,
             head,
             response,
+            prepared,
             input,
             output,
         } = &mut *lent;
-        let found = exchange::find(&server, head);
-        let exchange = exchange::open(&server, head, found, (self.peer, *now));
+        let found = exchange::find(server, head);
+        if kind != BodyKind::None
+            && let Err(error) = codec.limit_body(exchange::body_limit(server, found))
+        {
+            return Box::pin(self.refuse(lent, error.status(), &error, *now)).await;
+        }
+        let exchange = exchange::open(server, head, found, (self.peer, *now));
         let mut wire = Wire {
-            server: &server,
+            server,
             place: &self.place,
             reader: &mut self.reader,
             codec,
+            prepared,
             input,
             output,
         };
-        let (mut content, body) = Content::open(&mut wire, kind, expects_continue);
-        let handled = {
-            let asked = (found, &exchange);
-            let handling = exchange::answer(&server, asked, head, (body, *now), response);
-            handle(pin!(handling), &mut content, &mut wire).await
+        let asked = (found, &exchange, &*head);
+        let begun = match kind {
+            BodyKind::None => wire.answer_at_once(asked, response, now),
+            _ => None,
         };
-        now.mono = clock::mono();
-        let mut sending = Sending::unwanted();
-        if handled != Handled::Unwanted {
-            if handled == Handled::Panicked || server.drain.has_begun() {
-                wire.codec.close_after_response();
+        let sending = match begun {
+            Some(Begun::Whole(sending)) => sending,
+            Some(Begun::Head(kind)) => {
+                let mut content = Content::none();
+                answer::send(&mut wire, &mut content, (response, kind), now).await
             }
-            if wire.output.capacity() == 0 {
-                *wire.output = server.buffers.small();
+            None => {
+                let opened = Content::open(&mut wire, kind, expects_continue);
+                // Boxed, like all that is not an answer at hand: an idle connection keeps room
+                // for the largest of what it may do.
+                Box::pin(answer_in_time(&mut wire, asked, opened, response, now)).await
             }
-            let asked = (&exchange, &*head);
-            let out = (&mut *wire.codec, &mut *wire.output);
-            let kind = exchange::respond(&server, asked, response, out, *now);
-            sending = answer::send(&mut wire, &mut content, (response, kind), now).await;
-        }
+        };
         let ended = sending.ended(response, self.seen(), *now);
         let label = server.label(exchange.label);
         server.record.finish(&exchange, head, label, ended);
         response.clear();
         sending.result?;
-        self.settle(lent).await
+        match lent.codec.finish() {
+            Next::Request => Ok(()),
+            next => self.settle(lent, next).await,
+        }
     }
 
     /// After the response: what becomes of the connection.
-    async fn settle(&mut self, lent: &mut Lent) -> Result<(), Close> {
-        match lent.codec.finish() {
+    async fn settle(&mut self, lent: &mut Lent, next: Next) -> Result<(), Close> {
+        self.flush(&mut lent.output).await?;
+        match next {
             Next::Request => Ok(()),
-            Next::Close => {
-                self.flush(&mut lent.output).await?;
-                Err(Close::Linger)
-            }
-            Next::Drain => {
-                self.flush(&mut lent.output).await?;
-                Box::pin(self.discard(lent)).await
-            }
+            Next::Close => Err(Close::Linger),
+            Next::Drain => Box::pin(self.discard(lent)).await,
         }
     }
 
@@ -301,7 +295,11 @@ impl Connection {
         let exchange = exchange::open(server, &lent.head, None, (self.peer, now));
         let mut response = Response::problem(status, &reason.to_string());
         let asked = (&exchange, &lent.head);
-        let out = (&mut lent.codec, &mut lent.output);
+        let out = exchange::Output {
+            codec: &mut lent.codec,
+            prepared: &mut lent.prepared,
+            bytes: &mut lent.output,
+        };
         exchange::respond(server, asked, &mut response, out, now);
         let Lent { output, .. } = lent;
         if let Body::Full(text) = &response.body {
@@ -339,22 +337,97 @@ impl Connection {
     }
 }
 
+impl Handled {
+    const fn whether(is_well: bool) -> Self {
+        if is_well {
+            Self::Answered
+        } else {
+            Self::Panicked
+        }
+    }
+}
+
+/// How far an answer that was at hand has got.
+enum Begun {
+    /// It has gathered to be sent.
+    Whole(Sending),
+    /// Its head has; its content is to be sent in that way.
+    Head(BodyKind),
+}
+
+/// A request: where it leads, its record, its head.
+type Asked<'a> = (Option<Match<'a>>, &'a Exchange, &'a RequestHead);
+
+/// Lets a handler answer that may take its time, and sends its answer.
+async fn answer_in_time(
+    wire: &mut Wire<'_>,
+    (found, exchange, head): Asked<'_>,
+    (mut content, body): (Content, Body),
+    response: &mut Response,
+    now: &mut Now,
+) -> Sending {
+    let handled = {
+        let asked = (found, exchange);
+        let handling = exchange::answer(wire.server, asked, head, (body, *now), response);
+        handle(pin!(handling), &mut content, wire).await
+    };
+    now.mono = clock::mono();
+    if handled == Handled::Unwanted {
+        return Sending::unwanted();
+    }
+    let kind = wire.respond((exchange, head), response, handled, *now);
+    answer::send(wire, &mut content, (response, kind), now).await
+}
+
+impl Wire<'_> {
+    /// Answers a request without content whose answer is at hand. `None`: it is not.
+    fn answer_at_once(
+        &mut self,
+        (found, exchange, head): Asked<'_>,
+        response: &mut Response,
+        now: &mut Now,
+    ) -> Option<Begun> {
+        let asked = (found, exchange);
+        let is_well = exchange::answer_at_once(self.server, asked, head, *now, response)?;
+        now.mono = clock::mono();
+        let handled = Handled::whether(is_well);
+        let kind = self.respond((exchange, head), response, handled, *now);
+        let gathered = answer::gather(self.output, (response, kind));
+        Some(gathered.map_or(Begun::Head(kind), Begun::Whole))
+    }
+
+    /// Begins the response; says how its content is to be sent.
+    fn respond(
+        &mut self,
+        asked: (&Exchange, &RequestHead),
+        response: &mut Response,
+        handled: Handled,
+        now: Now,
+    ) -> BodyKind {
+        if handled == Handled::Panicked || self.server.drain.has_begun() {
+            self.codec.close_after_response();
+        }
+        if self.output.capacity() == 0 {
+            *self.output = self.server.buffers.small();
+        }
+        let out = exchange::Output {
+            codec: self.codec,
+            prepared: self.prepared,
+            bytes: self.output,
+        };
+        exchange::respond(self.server, asked, response, out, now)
+    }
+}
+
 /// Runs a handler, and beside it the reading of its request's content.
 async fn handle(
     mut handling: Pin<&mut impl Future<Output = bool>>,
     content: &mut Content,
     wire: &mut Wire<'_>,
 ) -> Handled {
-    let handled = |is_well| {
-        if is_well {
-            Handled::Answered
-        } else {
-            Handled::Panicked
-        }
-    };
     let first = poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await;
     if let Poll::Ready(is_well) = first {
-        return handled(is_well);
+        return Handled::whether(is_well);
     }
     // Up to here no time has passed and the limit of the wait before may stay armed.
     wire.place.disarm();
@@ -364,7 +437,7 @@ async fn handle(
     }
     poll_fn(|cx| {
         if let Poll::Ready(is_well) = handling.as_mut().poll(cx) {
-            return Poll::Ready(handled(is_well));
+            return Poll::Ready(Handled::whether(is_well));
         }
         content.poll(cx, wire, false).map(|Gone| Handled::Unwanted)
     })

@@ -6,6 +6,7 @@ use core::cell::RefCell;
 use crate::http::h1::{Limits, ServerConn};
 use crate::http::{RequestHead, Response};
 use crate::net::buffers::{Buffers, LARGE_BYTES, SMALL_BYTES};
+use crate::server::prepared::Prepared;
 
 /// Sets kept for the next connection: about 20 KiB each with their buffers.
 const KEPT_MAX: usize = 64;
@@ -16,6 +17,7 @@ pub(super) struct Lent {
     pub(super) codec: ServerConn,
     pub(super) head: RequestHead,
     pub(super) response: Response,
+    pub(super) prepared: Prepared,
     pub(super) input: Input,
     /// Bytes for the client that are not sent yet.
     pub(super) output: Vec<u8>,
@@ -38,6 +40,7 @@ impl Lender {
                 codec: ServerConn::new(limits),
                 head: RequestHead::default(),
                 response: Response::default(),
+                prepared: Prepared::default(),
                 input: Input::default(),
                 output: Vec::new(),
             })
@@ -56,7 +59,7 @@ impl Lender {
         if is_spent {
             lent.codec = ServerConn::new(lent.codec.limits());
         }
-        lent.head.clear();
+        // The head stays: the next request is often the same.
         lent.response.clear();
         lent.input.clear();
         lent.output.clear();

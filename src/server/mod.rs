@@ -19,6 +19,7 @@ mod h2;
 mod lent;
 mod opening;
 mod pieces;
+mod prepared;
 mod reader;
 mod time;
 

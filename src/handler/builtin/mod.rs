@@ -94,25 +94,46 @@ impl Pages {
 
     /// Makes a page's response.
     pub async fn serve(&self, page: Builtin, request: Incoming<'_>, response: &mut Response) {
+        if self.serve_at_once(page, &request, response) {
+            return;
+        }
+        // Boxed, so that this future stays small: an idle connection keeps room for it.
+        match page {
+            Builtin::Metrics => Box::pin(self.metrics(request.head, response)).await,
+            _ => Box::pin(self.echo(request, response)).await,
+        }
+    }
+
+    /// Makes a page's response if that takes neither a wait nor the request's content; says
+    /// whether it did.
+    pub fn serve_at_once(
+        &self,
+        page: Builtin,
+        request: &Incoming<'_>,
+        response: &mut Response,
+    ) -> bool {
         if page == Builtin::Echo {
-            // Boxed, so that pages that answer at once stay small (see `Handlers::handle`).
-            return Box::pin(self.echo(request, response)).await;
+            return false;
         }
         let head = request.head;
         match head.method {
             Method::Get | Method::Head => {}
-            Method::Options => return options(response),
+            Method::Options => {
+                options(response);
+                return true;
+            }
             _ => {
                 *response = Problem::MethodNotAllowed { allow: ALLOW }.response();
-                return;
+                return true;
             }
         }
         if page == Builtin::Health {
-            return self.health(&request, response);
+            self.health(request, response);
+            return true;
         }
         if !request.found.below.trim_end_matches('/').is_empty() {
             *response = Problem::NotFound.response();
-            return;
+            return true;
         }
         match page {
             Builtin::Index | Builtin::Docs => self.html(page, head, response),
@@ -124,11 +145,11 @@ impl Pages {
             Builtin::Servers => self.servers(head, response),
             Builtin::Tools => self.tools(head, response),
             Builtin::OpenApi => self.openapi(head, response),
-            Builtin::Metrics => Box::pin(self.metrics(head, response)).await,
             Builtin::Events => self.events(head, response),
-            // Answered above.
-            Builtin::Health | Builtin::Echo => {}
+            // Health was answered above.
+            Builtin::Health | Builtin::Echo | Builtin::Metrics => return page == Builtin::Health,
         }
+        true
     }
 
     /// 200 with that value: compact, or indented for `?pretty` and in development.

@@ -119,7 +119,7 @@ impl Shard {
         head.headers.push(b"Host", b"a.test");
         head.headers.push(b"X-Odd", b"\"\xe9\"");
         let mut response = Response::default();
-        match self.router.find(&target[..path_end]) {
+        match self.router.find(target[..path_end].as_bytes()) {
             None => self.handlers.not_found(&head, &mut response),
             Some(found) => {
                 let request = Incoming {
@@ -469,7 +469,10 @@ fn pages_for_people_need_nothing_from_outside() {
             .collect();
         assert!(!linked.is_empty());
         for link in linked {
-            assert!(shard.router.find(link).is_some(), "{path} links {link}");
+            assert!(
+                shard.router.find(link.as_bytes()).is_some(),
+                "{path} links {link}"
+            );
         }
     }
 }
@@ -619,7 +622,7 @@ fn a_handlers_future_stays_small() {
     let request = Incoming {
         client: &Client::direct(([127, 0, 0, 1], 9).into()),
         head: &head,
-        found: shard.router.find("/health").unwrap(),
+        found: shard.router.find(b"/health").unwrap(),
         body: Body::Empty,
         now: shard.started,
     };

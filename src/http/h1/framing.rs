@@ -5,6 +5,9 @@ use crate::http::h1::{BodyKind, Error};
 use crate::http::uri::is_authority;
 use crate::http::{Known, Method, Version};
 
+/// Longest Host that is kept to be compared with the next: that of a domain name with a port.
+const HOST_KEPT_MAX: usize = 262;
+
 /// What the fields of one head say about framing and the connection. Fed field by field.
 #[derive(Debug, Default)]
 pub(super) struct Framing<'a> {
@@ -96,12 +99,25 @@ impl<'a> Framing<'a> {
         }
     }
 
-    /// How the body of a request is framed; checks Host on the way.
+    /// How the body of a request is framed; checks Host on the way. `last_host` is the last
+    /// that was well formed: clients send the same again and again.
     #[inline]
-    pub(super) fn of_request(&self, version: Version) -> Result<BodyKind, Error> {
+    pub(super) fn of_request(
+        &self,
+        version: Version,
+        last_host: &mut Vec<u8>,
+    ) -> Result<BodyKind, Error> {
         match self.host {
             None if version == Version::Http11 => return Err(Error::HostMissing),
-            Some(host) if !is_authority(host) => return Err(Error::HostMalformed),
+            Some(host) if host.is_empty() || host != last_host => {
+                if !is_authority(host) {
+                    return Err(Error::HostMalformed);
+                }
+                if host.len() <= HOST_KEPT_MAX {
+                    last_host.clear();
+                    last_host.extend_from_slice(host);
+                }
+            }
             _ => {}
         }
         Ok(match self.declared(version)? {
@@ -173,7 +189,25 @@ mod tests {
         for (known, value) in fields {
             framing.note(*known, value.as_bytes())?;
         }
-        framing.of_request(Version::Http11)
+        framing.of_request(Version::Http11, &mut Vec::new())
+    }
+
+    #[test]
+    fn a_known_host_passes_for_itself_only() {
+        let mut last = Vec::new();
+        for (host, is_sound) in [
+            (&b""[..], false),
+            (b"a.test", true),
+            (b"a.test", true),
+            (b"a test", false),
+            (b"", false),
+            (b"b.test", true),
+        ] {
+            let mut framing = Framing::default();
+            framing.note(Known::Host, host).unwrap();
+            let read = framing.of_request(Version::Http11, &mut last);
+            assert_eq!(read.is_ok(), is_sound, "{host:?}");
+        }
     }
 
     #[test]
@@ -235,7 +269,7 @@ mod tests {
         let mut framing = Framing::default();
         framing.note(Te, b"chunked").unwrap();
         assert_eq!(
-            framing.of_request(Version::Http10),
+            framing.of_request(Version::Http10, &mut Vec::new()),
             Err(Error::TransferEncoding)
         );
     }

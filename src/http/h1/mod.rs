@@ -18,7 +18,9 @@ pub(in crate::http) mod write;
 
 pub use client::{ClientConn, ClientEvent, RequestLine};
 pub use error::Error;
-pub use server::{Event, Next, Sent, ServerConn};
+pub(in crate::http) use server::Opened;
+pub use server::{Event, Framed, Next, Sent, ServerConn};
+pub(in crate::http) use usual::LINE_END as USUAL_LINE_END;
 
 use crate::base::limits::HEADER_FIELDS_MAX;
 

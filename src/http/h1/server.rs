@@ -33,6 +33,8 @@ pub struct ServerConn {
     request: Request,
     is_answered: bool,
     must_close: bool,
+    /// The last Host that was well formed; empty at first.
+    last_host: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,15 @@ struct Request {
     expects_continue: bool,
     /// The client asked for another protocol.
     wants_upgrade: bool,
+}
+
+/// What a head means for the connection: a function of its bytes and the limits.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::http) struct Opened {
+    limits: Limits,
+    body: BodyKind,
+    request: Request,
+    closes: bool,
 }
 
 /// What the front of the input is.
@@ -97,6 +108,35 @@ pub struct Sent {
     pub persists: bool,
 }
 
+/// A response whose framing is decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Framed {
+    declared: write::Declared,
+    /// Whole field line.
+    connection: Option<&'static [u8]>,
+    /// How the response goes on.
+    pub sent: Sent,
+}
+
+impl Framed {
+    /// The Content-Length, if nothing else is said of framing and connection.
+    #[must_use]
+    pub fn length_alone(&self) -> Option<u64> {
+        match (self.declared, self.connection) {
+            (write::Declared::Length(length), None) => Some(length),
+            _ => None,
+        }
+    }
+
+    /// Writes the head, with whole lines of `extra` behind all others.
+    #[inline]
+    pub fn write(&self, response: &Response, out: &mut Vec<u8>, extra: impl FnOnce(&mut Vec<u8>)) {
+        write::response_head(response, self.declared, self.connection, out);
+        extra(out);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 /// What to do with the connection after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -120,6 +160,7 @@ impl ServerConn {
             request: Request::default(),
             is_answered: false,
             must_close: false,
+            last_host: Vec::new(),
         }
     }
 
@@ -142,18 +183,25 @@ impl ServerConn {
     }
 
     fn poll_head(&mut self, input: &[u8], head: &mut RequestHead) -> Result<Event, Error> {
-        if self.scan.is_fresh()
-            && let Some(parsed) = usual::parse_request(input, &self.limits, head)
-            && let Ok(event) = self.open(&parsed, head)
-        {
-            return Ok(event);
+        if self.scan.is_fresh() {
+            if let Some((end, opened)) = head.recall(input)
+                && opened.limits == self.limits
+            {
+                return Ok(self.begin(opened, end));
+            }
+            if let Some(parsed) = usual::parse_request(input, &self.limits, head)
+                && let Ok(opened) = self.open(&parsed, head)
+            {
+                head.keep(opened);
+                return Ok(self.begin(opened, parsed.end));
+            }
         }
         if self.scan.is_fresh()
             && input.first().is_some_and(|&byte| is_token_byte(byte))
             && let Ok(Some(parsed)) = parse_request(input, 0, &self.limits, head)
-            && let Ok(event) = self.open(&parsed, head)
+            && let Ok(opened) = self.open(&parsed, head)
         {
-            return Ok(event);
+            return Ok(self.begin(opened, parsed.end));
         }
         // Not whole, or not good: only the scan, which does not depend on where reads were cut,
         // says which.
@@ -164,17 +212,18 @@ impl ServerConn {
         };
         let parsed = parse_request(input, start, &self.limits, head)?;
         let parsed = parsed.ok_or(Error::Field)?;
-        self.open(&parsed, head)
+        let opened = self.open(&parsed, head)?;
+        Ok(self.begin(opened, parsed.end))
     }
 
-    /// Begins the exchange that the head asks for.
+    /// What the head means for the connection.
     #[inline]
-    fn open(&mut self, parsed: &Parsed<'_>, head: &RequestHead) -> Result<Event, Error> {
+    fn open(&mut self, parsed: &Parsed<'_>, head: &RequestHead) -> Result<Opened, Error> {
         let version = head.version;
-        let body = parsed.framing.of_request(version)?;
+        let body = parsed.framing.of_request(version, &mut self.last_host)?;
         let connection = parsed.framing.connection;
         let is_http10 = version == Version::Http10;
-        self.request = Request {
+        let request = Request {
             method: head.method,
             version,
             // RFC 9110 §10.1.1: a 1.0 client never waits, nor does one without a body.
@@ -183,18 +232,31 @@ impl ServerConn {
                 && body != BodyKind::None,
             wants_upgrade: connection.upgrade && !is_http10,
         };
-        self.must_close |= connection.close || (is_http10 && !connection.keep_alive);
+        Ok(Opened {
+            limits: self.limits,
+            body,
+            request,
+            closes: connection.close || (is_http10 && !connection.keep_alive),
+        })
+    }
+
+    /// Begins the exchange that a head of `consumed` bytes asks for.
+    #[inline]
+    fn begin(&mut self, opened: Opened, consumed: usize) -> Event {
+        let body = opened.body;
+        self.request = opened.request;
+        self.must_close |= opened.closes;
         self.scan = HeadScan::default();
         self.body.start(body);
         self.phase = match body {
             BodyKind::None => Phase::Read,
             _ => Phase::Body,
         };
-        Ok(Event::Request {
-            consumed: parsed.end,
+        Event::Request {
+            consumed,
             body,
             expect_continue: self.request.expects_continue,
-        })
+        }
     }
 
     fn poll_body(&mut self, input: &[u8]) -> Result<Event, Error> {
@@ -263,6 +325,14 @@ impl ServerConn {
         out: &mut Vec<u8>,
         extra: impl FnOnce(&mut Vec<u8>),
     ) -> Sent {
+        let framed = self.frame(response);
+        framed.write(response, out, extra);
+        framed.sent
+    }
+
+    /// Begins the final response: decides its framing. [`Framed::write`] writes its head.
+    #[inline]
+    pub fn frame(&mut self, response: &Response) -> Framed {
         debug_assert!(!self.is_answered, "one final response for each request");
         let body = write::response_body(response, self.request.method, self.request.version);
         // A client that waits for 100 may or may not send its body now (RFC 9110 §10.1.1): only
@@ -279,12 +349,13 @@ impl ServerConn {
             (false, Version::Http10) => Some(&b"Connection: keep-alive\r\n"[..]),
             (false, _) => None,
         };
-        write::response_head(response, body.declared, connection, out);
-        extra(out);
-        out.extend_from_slice(b"\r\n");
-        Sent {
-            body: body.sent,
-            persists: !self.must_close,
+        Framed {
+            declared: body.declared,
+            connection,
+            sent: Sent {
+                body: body.sent,
+                persists: !self.must_close,
+            },
         }
     }
 

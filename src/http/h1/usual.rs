@@ -11,7 +11,7 @@ use crate::http::headers::is_token;
 use crate::http::{HeaderList, Known, Method, RequestHead, Version};
 
 /// What the line ends with behind its target.
-const LINE_END: &[u8; 11] = b" HTTP/1.1\r\n";
+pub(in crate::http) const LINE_END: &[u8; 11] = b" HTTP/1.1\r\n";
 
 /// Parses the head at the front of the input. `None`: not whole, or not usual; `head` then holds
 /// nothing of use.
@@ -29,7 +29,7 @@ pub(super) fn parse_request<'a>(
     {
         return None;
     }
-    let target = core::str::from_utf8(input.get(target_start..target_end)?).ok()?;
+    let target = input.get(target_start..target_end)?;
     head.headers.clear();
     head.version = Version::Http11;
     head.set_plain_target(method, target, path_len);
@@ -64,31 +64,30 @@ fn method(input: &[u8]) -> Option<(Method, usize)> {
 /// How long the path and the whole target are: a path without anything to normalise, then
 /// perhaps a query.
 fn target(input: &[u8]) -> Option<(usize, usize)> {
-    let is = |byte: u8, class: u8| {
-        CLASSES
-            .get(usize::from(byte))
-            .is_some_and(|c| c & class != 0)
-    };
-    let mut bytes = input.iter().enumerate();
-    let mut after_slash = match bytes.next() {
-        Some((_, b'/')) => true,
-        _ => return None,
-    };
-    let path_len = loop {
-        let (at, &byte) = bytes.next()?;
-        if !is(byte, PATH) {
-            break at;
+    let class_at = |at: usize| CLASSES.get(usize::from(*input.get(at)?)).copied();
+    if input.first() != Some(&b'/') {
+        return None;
+    }
+    // A slash or a dot behind a slash may be there to be resolved.
+    let (mut path_len, mut forbidden) = (1, SLASH | DOT);
+    loop {
+        let class = class_at(path_len)?;
+        if class & PATH == 0 {
+            break;
         }
-        let starts_segment = matches!(byte, b'/' | b'.');
-        if starts_segment && after_slash {
+        if class & forbidden != 0 {
             return None;
         }
-        after_slash = byte == b'/';
-    };
-    if input.get(path_len) != Some(&b'?') {
-        return Some((path_len, path_len));
+        forbidden = if class & SLASH != 0 { SLASH | DOT } else { 0 };
+        path_len += 1;
     }
-    let (target_len, _) = bytes.find(|(_, byte)| !is(**byte, QUERY))?;
+    let mut target_len = path_len;
+    if input.get(path_len) == Some(&b'?') {
+        target_len += 1;
+        while class_at(target_len)? & QUERY != 0 {
+            target_len += 1;
+        }
+    }
     Some((path_len, target_len))
 }
 
@@ -176,6 +175,10 @@ const fn bytes_below(bound: u8, word: u64) -> u64 {
 const PATH: u8 = 1;
 /// Stands in a query.
 const QUERY: u8 = 2;
+/// `/`.
+const SLASH: u8 = 4;
+/// `.`.
+const DOT: u8 = 8;
 
 static CLASSES: [u8; 256] = classes();
 
@@ -189,7 +192,9 @@ const fn classes() -> [u8; 256] {
     while byte < classes.len() {
         classes[byte] = match byte as u8 {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => PATH | QUERY,
-            b'-' | b'.' | b'_' | b'~' | b'/' | b':' | b'@' => PATH | QUERY,
+            b'/' => PATH | QUERY | SLASH,
+            b'.' => PATH | QUERY | DOT,
+            b'-' | b'_' | b'~' | b':' | b'@' => PATH | QUERY,
             b'!' | b'$' | b'&' | b'\'' | b'(' | b')' => PATH | QUERY,
             b'*' | b'+' | b',' | b';' | b'=' => PATH | QUERY,
             b'?' | b'%' => QUERY,
@@ -205,7 +210,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::http::h1::head;
+    use crate::http::h1::{Event, ServerConn, head};
 
     /// What the two parsers make of the same bytes, if the quick one takes them.
     fn agree(input: &[u8], limits: &Limits) -> bool {
@@ -282,6 +287,60 @@ mod tests {
             let mut parsed = RequestHead::default();
             let taken = parse_request(head.as_bytes(), &Limits::default(), &mut parsed);
             assert!(taken.is_none(), "{head:?}");
+        }
+    }
+
+    /// The event of a head that comes after another on a connection, and the head it leaves.
+    fn after(first: Option<&[u8]>, second: &[u8], change: bool) -> (String, String) {
+        let limits = Limits::default();
+        let mut head = RequestHead::default();
+        if let Some(first) = first {
+            let _ = ServerConn::new(limits).poll(first, &mut head);
+            if change {
+                head.headers.push(b"Content-Length", b"9");
+            }
+        }
+        let mut conn = ServerConn::new(limits);
+        let event = conn.poll(second, &mut head);
+        let is_read = matches!(event, Ok(Event::Request { .. }));
+        let shown = is_read.then(|| {
+            let fields: Vec<_> = head.headers.iter().collect();
+            let length = head.header(Known::ContentLength);
+            format!(
+                "{:?} {:?} {fields:?} {length:?}",
+                head.method_token(),
+                head.target()
+            )
+        });
+        (format!("{event:?} {conn:?}"), shown.unwrap_or_default())
+    }
+
+    #[test]
+    fn what_came_before_changes_nothing() {
+        let heads: [&[u8]; 9] = [
+            b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\nGET /a?b HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n123456789",
+            b"GET /a?b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            b"GET /a?b HTTP/1.1\r\nHost: a\r\n",
+            b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"POST /a?b HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
+            b"GET /a?b HTTP/1.0\r\nHost: a\r\n\r\n",
+            b"GET /a?b HTTP/1.1\r\nHost: \r\n\r\n",
+        ];
+        let unlike = |shown: (String, String)| {
+            // Kept beside what it means for the connection.
+            let (conn, head) = shown;
+            (conn.split("last_host").next().unwrap().to_owned(), head)
+        };
+        for first in heads {
+            for second in heads {
+                let alone = unlike(after(None, second, false));
+                for change in [false, true] {
+                    let follows = unlike(after(Some(first), second, change));
+                    assert_eq!(follows, alone, "{}", second.escape_ascii());
+                }
+            }
         }
     }
 
