@@ -103,7 +103,7 @@ def test_pipelined_answers_come_in_order(ringway):
 
 
 def test_an_answer_like_the_last_one_is_still_its_own(ringway):
-    """Heads are kept and written over for the next request like it: only id, time and date change."""
+    """Heads are kept and written over for the next request like it: id, time and date change."""
     gateway = ringway()
     host = ("Host", f"127.0.0.1:{gateway.port}")
     asked = [
