@@ -52,8 +52,8 @@ files = "{tree}"
 """
 NGINX = """
 {user}
-load_module modules/ngx_http_brotli_filter_module.so;
-load_module modules/ngx_http_brotli_static_module.so;
+load_module /usr/lib/nginx/modules/ngx_http_brotli_filter_module.so;
+load_module /usr/lib/nginx/modules/ngx_http_brotli_static_module.so;
 worker_processes 1;
 error_log {folder}/error.log warn;
 pid {folder}/pid;
@@ -96,7 +96,7 @@ def start_nginx(folder: Path, tree: Path, stored: Path):
     (folder / "nginx.conf").write_text(NGINX.format(**places))
     line = [command("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")]
     line += ["-g", "daemon off; "]
-    process = subprocess.Popen(line, preexec_fn=pin(SERVER_CORE), stderr=subprocess.DEVNULL, cwd="/usr/share/nginx")
+    process = subprocess.Popen(line, preexec_fn=pin(SERVER_CORE), stderr=subprocess.DEVNULL)
     wait_until("nginx listens", lambda: accepts(port))
     time.sleep(0.2)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
