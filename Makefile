@@ -1,13 +1,16 @@
 # Everything a developer types. `make help` lists it.
 PY := tests/.env/py/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help run release test lint unit deps programs integration conformance bench-quick k8s-check image tune untune audit clean-env
+.PHONY: help run certs release test lint unit deps programs integration conformance bench-quick k8s-check image tune untune audit clean-env
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 run: release ## build the release binary and start it with no configuration
 	./target/release/ringway
+
+certs: release ## a self-signed certificate and its key in certs/
+	./target/release/ringway certs --out certs
 
 release:
 	cargo build --release --locked

@@ -37,6 +37,8 @@ pub(super) enum Command {
     Call(CallArgs),
     /// Ask a running gateway whether it is healthy (for containers without curl)
     Healthcheck(HealthcheckArgs),
+    /// Make a self-signed certificate and its key, to try TLS with
+    Certs(CertsArgs),
     /// About the configuration file
     Config(ConfigArgs),
 }
@@ -138,6 +140,20 @@ pub(super) struct HealthcheckArgs {
     /// Page to ask; /health of the local gateway if nothing is said
     #[arg(value_name = "URL")]
     pub(super) url: Option<String>,
+}
+
+/// `ringway certs`
+#[derive(Args, Clone, Debug)]
+pub(super) struct CertsArgs {
+    /// Folder for cert.pem and key.pem
+    #[arg(short, long, value_name = "DIR", default_value = "certs")]
+    pub(super) out: PathBuf,
+    /// Name or address that the certificate is for, besides localhost; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(super) host: Vec<String>,
+    /// Replace files that are there already
+    #[arg(long)]
+    pub(super) force: bool,
 }
 
 /// `ringway config`

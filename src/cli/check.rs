@@ -55,7 +55,8 @@ fn summary(config: &Config, files: &[std::path::PathBuf]) -> String {
         let _ = writeln!(text, "read      {}", file.display());
     }
     for listener in &config.listeners {
-        let _ = writeln!(text, "listen    http://{}", listener.address);
+        let scheme = listener.scheme();
+        let _ = writeln!(text, "listen    {scheme}://{}", listener.address);
     }
     for route in &config.routes {
         let path = match &route.path {

@@ -7,6 +7,7 @@
 mod args;
 mod arguments;
 mod call;
+mod certs;
 mod check;
 mod client;
 mod connect;
@@ -71,6 +72,7 @@ fn run(
         Some(Command::Check(args)) => check::run(&args, terminal, env),
         Some(Command::Tools(args)) => tools::run(&args, terminal, env),
         Some(Command::Call(args)) => call::run(&args, terminal, env),
+        Some(Command::Certs(args)) => certs::run(&args, terminal),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args, terminal, env),
         Some(Command::Config(args)) => match args.command {
             ConfigCommand::Schema => {

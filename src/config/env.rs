@@ -6,11 +6,14 @@
 //! names of the seed (PORT, WORKERS, LOG_LEVEL, ENABLE_METRICS, ENV) go before the file and after
 //! those.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use super::expand::Env;
 use super::node::{Entry, Node, Table, Value};
 use super::problem::{At, Findings, Problem};
 use super::read::Read as _;
-use super::sections::RawConfig;
+use super::sections::tls::seed_files;
+use super::sections::{PORT, RawConfig};
 use crate::base::nearest::nearest;
 
 const PREFIX: &str = "RINGWAY_";
@@ -65,19 +68,6 @@ pub(super) fn overlay_variables(root: &mut Table, env: &Env, found: &mut Finding
         );
     }
     if env
-        .get("SSL")
-        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
-    {
-        found.errors.push(
-            Problem::new(
-                &At::variable("SSL"),
-                "",
-                "this version of Ringway does not serve TLS",
-            )
-            .hint("unset it, and put a TLS proxy in front"),
-        );
-    }
-    if env
         .get("STATSD_HOST")
         .is_some_and(|value| !value.is_empty())
     {
@@ -120,6 +110,54 @@ fn is_of_kubernetes(name: &str) -> bool {
     name.strip_prefix(PREFIX).is_some_and(|rest| {
         rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_")
     })
+}
+
+/// SSL=true: every listener without TLS gets it. After the flags, which may name listeners.
+pub(super) fn overlay_tls(root: &mut Table, env: &Env) {
+    let is_on = |value: &str| matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes");
+    if !env.get("SSL").is_some_and(|value| is_on(value)) {
+        return;
+    }
+    let at = At::variable("SSL");
+    if root.get("listener").is_none() {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)).to_string();
+        root.set("listener", listeners(&at, &[address]));
+    }
+    let variable = |name: &str| env.get(name).map(|value| value.as_ref());
+    let names = ["CERT_FILE", "KEY_FILE"];
+    let files = seed_files(variable("CERT_FILE"), variable("KEY_FILE"));
+    let entries = files.into_iter().zip(names).map(|((key, path), name)| {
+        let at = At::variable(name);
+        Entry {
+            key: key.to_owned(),
+            at: at.clone(),
+            node: Node::text(at, &path),
+        }
+    });
+    let tls = Table {
+        entries: entries.collect(),
+    };
+    let listeners = root
+        .entries
+        .iter_mut()
+        .find(|entry| entry.key == "listener");
+    if let Some(Value::List(list)) = listeners.map(|entry| &mut entry.node.value) {
+        for listener in list {
+            if let Value::Table(listener) = &mut listener.value
+                && listener.get("tls").is_none()
+                && listener.get("redirect").is_none()
+            {
+                let value = Value::Table(tls.clone());
+                listener.set(
+                    "tls",
+                    Node {
+                        at: at.clone(),
+                        value,
+                    },
+                );
+            }
+        }
+    }
 }
 
 /// Puts flags over everything.

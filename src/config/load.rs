@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::Config;
-use super::env::{Flags, overlay_flags, overlay_variables};
+use super::env::{Flags, overlay_flags, overlay_tls, overlay_variables};
 use super::expand::{Env, Scope};
 use super::gather::Gatherer;
 use super::mcp_json::{self, ServersFile};
@@ -70,6 +70,7 @@ pub(super) fn load_with(
     }
     overlay_variables(&mut root, env, &mut found);
     overlay_flags(&mut root, &options.flags);
+    overlay_tls(&mut root, env);
     let unset = expand(&mut root, env);
 
     let mut raw = RawConfig::read_table(&root, "", &mut found);

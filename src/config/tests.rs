@@ -500,7 +500,12 @@ fn the_names_of_the_seed() {
     assert_eq!(config.listeners[0].address.port(), PORT);
     let said = problems(
         "",
-        &[("PORT", "http"), ("WORKERS", "many"), ("SSL", "true")],
+        &[
+            ("PORT", "http"),
+            ("WORKERS", "many"),
+            ("SSL", "true"),
+            ("CERT_FILE", "/nowhere/cert.pem"),
+        ],
     );
     assert!(
         said.contains("environment variable PORT: not a port"),
@@ -511,7 +516,7 @@ fn the_names_of_the_seed() {
         "{said}"
     );
     assert!(
-        said.contains("environment variable SSL: this version"),
+        said.contains("environment variable CERT_FILE: listener.tls.cert:"),
         "{said}"
     );
 }

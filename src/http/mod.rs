@@ -13,6 +13,7 @@ pub mod h1;
 pub mod h2;
 mod headers;
 mod known;
+pub mod proxy_line;
 pub mod range;
 mod request;
 mod response;

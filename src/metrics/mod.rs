@@ -295,6 +295,10 @@ counters! {
     TlsResumed => TLS_HANDSHAKES, "result" = "resumed";
     TlsFailed => TLS_HANDSHAKES, "result" = "failed";
     TlsPlainHttp => TLS_HANDSHAKES, "result" = "plain_http";
+    ProxyLinesRefused => counter(
+        "ringway_proxy_protocol_errors",
+        "Connections closed because they did not begin with a PROXY protocol header.",
+    );
     FileCacheHits => FILE_CACHE, "result" = "hit";
     FileCacheRevalidated => FILE_CACHE, "result" = "revalidated";
     FileCacheMisses => FILE_CACHE, "result" = "miss";

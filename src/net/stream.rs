@@ -153,6 +153,23 @@ impl Plain {
         sys::receive(self.fd.as_fd(), buffer)
     }
 
+    /// Appends what has come without taking it, and never waits.
+    pub fn try_peek(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        sys::peek(self.fd.as_fd(), buffer)
+    }
+
+    /// Takes so many bytes that were seen by [`try_peek`](Self::try_peek).
+    pub fn take_peeked(&self, bytes: usize) -> io::Result<()> {
+        let mut left = bytes;
+        while left > 0 {
+            match sys::discard(self.fd.as_fd(), left)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                taken => left -= taken,
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until there is something to read, the end or an error.
     pub fn readable(&self) -> impl Future<Output = io::Result<()>> {
         self.fd.readable()

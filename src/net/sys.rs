@@ -67,6 +67,22 @@ pub(super) fn receive(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<us
     Ok(received)
 }
 
+/// Looks at what has come without taking it.
+pub(super) fn peek(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+    let seen = SockRef::from(&fd).recv_with_flags(buffer.spare_capacity_mut(), flags)?;
+    // SAFETY: the kernel initialised `seen` bytes of the spare capacity.
+    unsafe { buffer.set_len(buffer.len() + seen) };
+    Ok(seen)
+}
+
+/// Takes at most so many bytes of what has come and throws them away.
+pub(super) fn discard(fd: BorrowedFd<'_>, bytes_max: usize) -> io::Result<usize> {
+    let mut sink = [MaybeUninit::uninit(); 256];
+    let sink = sink.split_at_mut(bytes_max.min(256)).0;
+    SockRef::from(&fd).recv_with_flags(sink, libc::MSG_DONTWAIT)
+}
+
 /// `read(2)` into the spare capacity of `buffer`; the length grows by what came.
 pub(super) fn read(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<usize> {
     let spare: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();

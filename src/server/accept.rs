@@ -7,13 +7,17 @@ use std::time::Duration;
 use crate::metrics::Counter;
 use crate::net::listener::{Accepted, Listener};
 use crate::net::{Plain, sleep, spawn, timer};
-use crate::server::{Entrance, Server, connection};
+use crate::server::entrance::Entrance;
+use crate::server::{Server, connection};
 
 /// Pause after an error that no retry explains, so that it cannot become a busy loop.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
-/// Accepts until the drain begins, then takes what already waits and closes the listener.
-pub async fn accept(server: Rc<Server>, mut listener: Listener, entrance: Rc<Entrance>) {
+/// Accepts at the configured listener of that index until the drain begins, then takes what already waits and closes the listener.
+pub async fn accept(server: Rc<Server>, index: usize, mut listener: Listener) {
+    let Some(entrance) = server.entrances.get(index).map(Rc::clone) else {
+        return;
+    };
     let mut drained = server.drain.listen();
     let mut is_starved = false;
     loop {

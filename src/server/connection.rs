@@ -10,11 +10,12 @@ use crate::net::runtime::fence;
 use crate::net::tls::server::ServerTls;
 use crate::net::{Plain, Transport};
 use crate::record::SeenTls;
+use crate::server::Server;
 use crate::server::deadlines::{Limit, Place};
+use crate::server::entrance::Entrance;
 use crate::server::h2;
 use crate::server::lent::Input;
 use crate::server::reader::Reader;
-use crate::server::{Entrance, Server};
 
 /// How long we wait for the client's end after ours. What it still sends meanwhile is read, or
 /// else the kernel would answer with a reset that can overtake our last response.
@@ -94,9 +95,9 @@ fn transport(
 
 impl Connection {
     async fn live(&mut self) {
-        let opened = match self.reader.socket() {
-            Transport::Plain(_) => Ok(()),
-            Transport::Tls(_) => Box::pin(self.open()).await,
+        let opened = match self.has_opening() {
+            true => Box::pin(self.open()).await,
+            false => Ok(()),
         };
         let close = match opened {
             Ok(()) if self.has_agreed_on_h2() => Box::pin(h2::serve(self, Input::default())).await,

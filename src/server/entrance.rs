@@ -1,45 +1,234 @@
-//! What a listener asks of its connections before HTTP begins.
+//! What a listener asks of its connections and requests before any route is looked for.
 
 use core::cell::RefCell;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
 
+use crate::base::network::Network;
+use crate::config::Listener;
+use crate::http::{Known, RequestHead, Response};
+
 /// One listener's rules, shared by its connections.
-#[derive(Debug, Default)]
-pub struct Entrance {
+#[derive(Debug)]
+pub(super) struct Entrance {
     /// TLS, if the listener speaks it.
-    pub tls: Option<EntranceTls>,
+    pub(super) tls: Option<EntranceTls>,
+    /// Names that requests may be for; empty takes all.
+    hosts: Vec<String>,
+    /// Port that requests are redirected to, with https.
+    redirect: Option<u16>,
+    /// Who sends a PROXY header; `None` expects none, an empty list trusts everyone.
+    proxies: Option<Vec<Network>>,
 }
 
 /// The TLS of a listener.
 #[derive(Debug)]
-pub struct EntranceTls {
+pub(super) struct EntranceTls {
     /// Certificates, versions, ticket keys: the newest generation. Connections keep theirs.
     config: RefCell<Arc<ServerConfig>>,
     /// Time for the whole handshake.
-    pub handshake_timeout: Duration,
+    pub(super) handshake_timeout: Duration,
 }
 
-impl EntranceTls {
-    /// The first generation.
-    #[must_use]
-    pub fn new(config: Arc<ServerConfig>, handshake_timeout: Duration) -> Self {
+impl Entrance {
+    /// The rules of a listener, with the first generation of its TLS.
+    pub(super) fn new(
+        listener: &Listener,
+        tls: Option<Arc<ServerConfig>>,
+        header_timeout: Duration,
+    ) -> Self {
+        let timeout = listener.tls.as_ref().and_then(|tls| tls.handshake_timeout);
         Self {
-            config: RefCell::new(config),
-            handshake_timeout,
+            tls: tls.map(|config| EntranceTls {
+                config: RefCell::new(config),
+                handshake_timeout: timeout.unwrap_or(header_timeout),
+            }),
+            hosts: listener.hosts.clone(),
+            redirect: listener.redirect,
+            proxies: listener.proxy_protocol.clone(),
         }
     }
 
+    /// Whether a connection from that address begins with a PROXY header.
+    pub(super) fn expects_proxy_line(&self, peer: IpAddr) -> bool {
+        let Some(trusted) = &self.proxies else {
+            return false;
+        };
+        let peer = peer.to_canonical();
+        trusted.is_empty() || trusted.iter().any(|network| network.contains(peer))
+    }
+
+    /// Whether requests are looked at here.
+    pub(super) fn has_rules(&self) -> bool {
+        self.redirect.is_some() || !self.hosts.is_empty()
+    }
+
+    /// The answer to a request that goes no further: the redirect, or 421 where the listener
+    /// does not serve its host (RFC 9110 §15.5.20).
+    pub(super) fn answer(&self, head: &RequestHead) -> Option<Response> {
+        let host = head.headers.get_str(Known::Host);
+        let name = host.map(name).unwrap_or_default();
+        let is_served = self.hosts.is_empty() || self.serves(&name);
+        match self.redirect {
+            Some(port) => {
+                // nginx's $server_name: whoever asks for another name is led to ours.
+                let own = || self.hosts.iter().find(|host| !host.starts_with('*'));
+                match (is_served, own()) {
+                    (true, _) => Some(redirect(&name, port, head)),
+                    (false, Some(own)) => Some(redirect(own, port, head)),
+                    (false, None) => Some(misdirected()),
+                }
+            }
+            None if is_served => None,
+            None => Some(misdirected()),
+        }
+    }
+
+    fn serves(&self, name: &str) -> bool {
+        let is_below = |pattern: &str| {
+            pattern
+                .strip_prefix('*')
+                .is_some_and(|end| name.len() > end.len() && name.ends_with(end))
+        };
+        let is_it = |host: &String| host == name || is_below(host);
+        !name.is_empty() && self.hosts.iter().any(is_it)
+    }
+}
+
+impl EntranceTls {
     /// The generation that new connections get.
-    #[must_use]
-    pub fn config(&self) -> Arc<ServerConfig> {
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config.borrow())
     }
 
     /// Gives new connections another generation.
-    pub fn replace(&self, config: Arc<ServerConfig>) {
+    pub(super) fn replace(&self, config: Arc<ServerConfig>) {
         self.config.replace(config);
+    }
+}
+
+/// A Host field without its port, in lower case, an IPv6 address without brackets.
+fn name(host: &str) -> String {
+    let bare = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase()
+}
+
+fn redirect(name: &str, port: u16, head: &RequestHead) -> Response {
+    let host = match name.contains(':') {
+        true => format!("[{name}]"),
+        false => name.to_owned(),
+    };
+    let port = match port {
+        443 => String::new(),
+        port => format!(":{port}"),
+    };
+    // `OPTIONS *` asks about the server as a whole.
+    let target = Some(head.path_and_query()).filter(|target| target.starts_with('/'));
+    let location = format!("https://{host}{port}{}", target.unwrap_or("/"));
+    let mut response = Response {
+        status: 301,
+        ..Response::default()
+    };
+    response.headers.push(b"Location", location.as_bytes());
+    response
+}
+
+fn misdirected() -> Response {
+    Response::problem(421, "this listener does not serve the host of the request")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entrance(hosts: &[&str], redirect: Option<u16>) -> Entrance {
+        Entrance {
+            tls: None,
+            hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+            redirect,
+            proxies: None,
+        }
+    }
+
+    fn head(host: Option<&str>, target: &str) -> RequestHead {
+        let mut head = RequestHead::default();
+        head.set_target("GET", target).unwrap();
+        if let Some(host) = host {
+            head.headers.push_known(Known::Host, host.as_bytes());
+        }
+        head
+    }
+
+    fn location(entrance: &Entrance, host: Option<&str>, target: &str) -> Option<String> {
+        let answer = entrance.answer(&head(host, target))?;
+        let location = answer.headers.get_by_name(b"Location")?;
+        Some(String::from_utf8(location.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn redirects_lead_to_configured_names_alone() {
+        let hosts = ["example.com", "*.example.com", "2001:db8::1"];
+        let plain = entrance(&hosts, Some(443));
+        for (host, target, expected) in [
+            (Some("example.com"), "/a?b=c", "https://example.com/a?b=c"),
+            (Some("Example.COM.:80"), "/", "https://example.com/"),
+            (Some("a.example.com"), "/", "https://a.example.com/"),
+            (Some("[2001:db8::1]:80"), "/", "https://[2001:db8::1]/"),
+            (Some("evil.example"), "/", "https://example.com/"),
+            (
+                Some("example.com.evil.example"),
+                "/",
+                "https://example.com/",
+            ),
+            (
+                Some("example.com@evil.example"),
+                "/",
+                "https://example.com/",
+            ),
+            (Some(".example.com"), "/", "https://example.com/"),
+            (Some(""), "/", "https://example.com/"),
+            (
+                None,
+                "//evil.example/",
+                "https://example.com//evil.example/",
+            ),
+        ] {
+            let found = location(&plain, host, target);
+            assert_eq!(found.as_deref(), Some(expected), "{host:?} {target}");
+        }
+        let other = entrance(&["example.com"], Some(8443));
+        let found = location(&other, Some("example.com:8080"), "/x");
+        assert_eq!(found.as_deref(), Some("https://example.com:8443/x"));
+        let wild = entrance(&["*.example.com"], Some(443));
+        assert_eq!(wild.answer(&head(Some("x"), "/")).unwrap().status, 421);
+    }
+
+    #[test]
+    fn hosts_that_are_not_served_are_misdirected() {
+        let entrance = entrance(&["example.com"], None);
+        assert!(entrance.answer(&head(Some("example.com:1"), "/")).is_none());
+        for host in [Some("other.example"), Some(""), None] {
+            let answer = entrance.answer(&head(host, "/")).unwrap();
+            assert_eq!(answer.status, 421, "{host:?}");
+        }
+        assert!(!super::tests::entrance(&[], None).has_rules());
+    }
+
+    #[test]
+    fn proxies_are_trusted_by_network() {
+        let mut entrance = entrance(&[], None);
+        let peer: IpAddr = "10.1.2.3".parse().unwrap();
+        assert!(!entrance.expects_proxy_line(peer));
+        entrance.proxies = Some(Vec::new());
+        assert!(entrance.expects_proxy_line(peer));
+        entrance.proxies = Some(vec!["10.0.0.0/8".parse().unwrap()]);
+        assert!(entrance.expects_proxy_line("::ffff:10.1.2.3".parse().unwrap()));
+        assert!(!entrance.expects_proxy_line("192.0.2.1".parse().unwrap()));
     }
 }

@@ -17,6 +17,7 @@ use crate::record::Exchange;
 use crate::route::{Label, Match};
 use crate::server::Server;
 use crate::server::counting::{Passage, Passing};
+use crate::server::entrance::Entrance;
 use crate::server::prepared::Prepared;
 
 /// A head is complete: finds its route.
@@ -96,6 +97,19 @@ pub(super) fn answer_at_once(
             Some(false)
         }
     }
+}
+
+/// Whether the listener's own rules answer the request: it goes no further.
+pub(super) fn is_stopped(entrance: &Entrance, head: &RequestHead, response: &mut Response) -> bool {
+    if !entrance.has_rules() {
+        return false;
+    }
+    let answer = entrance.answer(head);
+    let is_stopped = answer.is_some();
+    if let Some(answer) = answer {
+        *response = answer;
+    }
+    is_stopped
 }
 
 /// Lets the handler answer. A handler that panics has answered 500; `false` tells of it.

@@ -15,6 +15,7 @@ use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
 use core::task::Poll;
 use std::io;
+use std::net::Shutdown;
 
 use crate::base::clock::{self, Now};
 use crate::http::h1::{BodyKind, Event, Next};
@@ -54,12 +55,18 @@ impl Connection {
         let timeouts = &self.server.config.server;
         let (first, later) = (timeouts.client_header_timeout, timeouts.keepalive_timeout);
         let mut now = self.server.time.now();
+        let mut requests = None;
         loop {
-            let (limit, at) = match self.requests {
-                0 => (Limit::Header, now.mono + first),
-                _ => (Limit::KeepAlive, now.mono + later),
-            };
-            self.place.arm_idle(limit, at);
+            // Armed once between two requests: a part of a TLS record wakes us, too, and must not
+            // prolong the wait.
+            if requests != Some(self.requests) {
+                requests = Some(self.requests);
+                let (limit, at) = match self.requests {
+                    0 => (Limit::Header, now.mono + first),
+                    _ => (Limit::KeepAlive, now.mono + later),
+                };
+                self.place.arm_idle(limit, at);
+            }
             if self.reader.readable().await.is_err() {
                 return Close::Now;
             }
@@ -167,6 +174,10 @@ impl Connection {
             let reason = "the request's head did not arrive in time";
             return self.refuse(lent, 408, &reason, now).await;
         }
+        if !is_partial && let Some(tls) = self.reader.socket().tls() {
+            // Nothing is cut off here, and TLS can say so.
+            let _ = tls.shutdown(Shutdown::Write);
+        }
         Err(Close::Now)
     }
 
@@ -209,6 +220,11 @@ impl Connection {
         };
         let asked = (found, &exchange, &*head);
         let begun = match kind {
+            _ if exchange::is_stopped(&self.entrance, head, response) => {
+                let asked = (&exchange, &*head);
+                let kind = wire.respond(asked, response, Handled::Answered, *now);
+                Some(Begun::Head(kind))
+            }
             BodyKind::None => wire.answer_at_once(asked, response, now),
             _ => None,
         };

@@ -27,7 +27,6 @@ pub use accept::accept;
 pub use counting::{Counting, Links};
 pub use deadlines::{Deadlines, SWEEP_INTERVAL};
 pub use drain::Drain;
-pub use entrance::{Entrance, EntranceTls};
 pub use time::Time;
 
 use std::rc::Rc;
@@ -45,12 +44,17 @@ use crate::net::disk::Disk;
 use crate::record::Record;
 use crate::route::{Label, Router};
 use crate::server::encode::Encoding;
+use crate::server::entrance::Entrance;
 use crate::server::lent::Lender;
+
+/// The TLS of every listener, in their order: certificates, versions, ticket keys.
+pub type TlsGeneration = Arc<[Option<Arc<rustls::ServerConfig>>]>;
 
 /// What the connections of one shard share.
 #[derive(Debug)]
 pub struct Server {
     config: Arc<Config>,
+    entrances: Vec<Rc<Entrance>>,
     limits: Limits,
     router: Router,
     filter: ResponseFilter,
@@ -77,6 +81,8 @@ pub struct Server {
 pub struct Parts {
     /// The whole configuration.
     pub config: Arc<Config>,
+    /// The TLS of each listener.
+    pub tls: TlsGeneration,
     /// Its routes, compiled.
     pub router: Router,
     /// Everything that answers.
@@ -110,6 +116,7 @@ impl Server {
         let filter = ResponseFilter::new(&parts.config);
         let rules = parts.router.rules().iter();
         Self {
+            entrances: entrances(&parts.config, &parts.tls),
             route_filters: rules
                 .map(|rules| RouteFilter::new(rules, &filter))
                 .collect(),
@@ -135,6 +142,15 @@ impl Server {
             deadlines: parts.deadlines,
             drain: parts.drain,
             log: parts.log,
+        }
+    }
+
+    /// Gives new connections another generation of TLS.
+    pub fn replace_tls(&self, generation: &TlsGeneration) {
+        for (entrance, config) in self.entrances.iter().zip(generation.iter()) {
+            if let (Some(tls), Some(config)) = (&entrance.tls, config) {
+                tls.replace(Arc::clone(config));
+            }
         }
     }
 
@@ -178,4 +194,14 @@ impl Server {
     pub fn record(&self) -> &Record {
         &self.record
     }
+}
+
+/// The rules of each listener.
+fn entrances(config: &Config, tls: &TlsGeneration) -> Vec<Rc<Entrance>> {
+    let timeout = config.server.client_header_timeout;
+    let configs = tls.iter().cloned().chain(core::iter::repeat(None));
+    let listeners = config.listeners.iter().zip(configs);
+    listeners
+        .map(|(listener, tls)| Rc::new(Entrance::new(listener, tls, timeout)))
+        .collect()
 }

@@ -22,6 +22,7 @@ use crate::net::{sleep, spawn};
 use crate::record::{AccessLog, Record};
 use crate::route::Router;
 use crate::server::{Counting, Deadlines, Drain, Parts, SWEEP_INTERVAL, Server, Time, accept};
+use crate::shard::TlsGeneration;
 use crate::shard::gateway::Running;
 use crate::shard::{Launch, Message, Report, Sockets};
 
@@ -82,14 +83,13 @@ pub(super) async fn live(
 }
 
 fn start_accepting(server: &Rc<Server>, listeners: Vec<Listener>, places: &Rc<Deadlines>) {
-    for listener in listeners {
+    for (index, listener) in listeners.into_iter().enumerate() {
         let place = places.enter(listener.note());
         let server = Rc::clone(server);
-        let entrance = Rc::default();
         spawn(async move {
             // Dropped after the listener's last use and before its socket.
             let _place = place;
-            accept(server, listener, entrance).await;
+            accept(server, index, listener).await;
         });
     }
 }
@@ -173,6 +173,7 @@ fn build(
     };
     let server = Server::new(Parts {
         config: Arc::clone(config),
+        tls: TlsGeneration::clone(&launch.tls),
         handlers: Handlers {
             pages: Pages::new(setup, &router),
             gateway: Some(Rc::clone(&running.gateway)),
@@ -206,6 +207,10 @@ async fn serve_inbox(inbox: &Inbox<Message>, server: &Server, orders: Sender<Ord
         let order = match message {
             Message::Snapshot(reply) => {
                 let _ = reply.try_send(snapshot(server));
+                continue;
+            }
+            Message::Tls(generation) => {
+                server.replace_tls(&generation);
                 continue;
             }
             Message::Accept => Order::Accept,

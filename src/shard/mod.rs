@@ -25,6 +25,7 @@ use crate::net::affinity;
 use crate::net::listener::BoundListener;
 use crate::net::mailbox::{Address, Inbox};
 use crate::net::runtime::{Driver, Runtime};
+pub use crate::server::TlsGeneration;
 use crate::server::{Deadlines, Links};
 
 /// What a shard is started with. Everything in it crosses threads.
@@ -40,6 +41,8 @@ pub struct Launch {
     pub driver: Option<Driver>,
     /// The whole configuration.
     pub config: Arc<Config>,
+    /// The TLS of each listener.
+    pub tls: TlsGeneration,
     /// This shard's sockets, one for each configured address.
     pub listeners: Vec<BoundListener>,
     /// Where its messages arrive.
@@ -69,6 +72,8 @@ pub struct Launch {
 pub enum Message {
     /// Asks for its figures.
     Snapshot(across::Sender<ShardSnapshot>),
+    /// New connections get this TLS.
+    Tls(TlsGeneration),
     /// Begin to accept connections.
     Accept,
     /// Take nothing new, finish what is under way within that time.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{Ends, Launch, Message, Report, run};
+use super::{Ends, Launch, Message, Report, TlsGeneration, run};
 use crate::base::clock::Now;
 use crate::base::log::Logger;
 use crate::config::{Builtin, Config, Handler, PathRule, Route};
@@ -37,6 +37,7 @@ impl Shard {
         let (reports_in, reports) = mailbox(16);
         let (peers, boxed) = Peers::connect(1).remove(0);
         let launch = Launch {
+            tls: TlsGeneration::from([]),
             index: 0,
             shards: 1,
             core: None,

@@ -37,8 +37,8 @@ pub(super) fn banner(
         line("", &format!("because {}", runtime.reason));
     }
     line("shards", &shards(cores));
-    for address in addresses {
-        let url = url(*address);
+    for (address, listener) in addresses.iter().zip(&config.listeners) {
+        let url = url(listener.scheme(), *address);
         for route in &config.routes {
             let (PathRule::Exact(path) | PathRule::Prefix(path)) = &route.path;
             if route.handler == Handler::Mcp {
@@ -80,11 +80,11 @@ fn servers(config: &Config) -> String {
 }
 
 /// Where a browser on this machine finds it.
-fn url(address: SocketAddr) -> String {
+fn url(scheme: &str, address: SocketAddr) -> String {
     let host = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(host, address.port()))
+    format!("{scheme}://{}", SocketAddr::new(host, address.port()))
 }

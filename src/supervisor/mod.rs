@@ -4,12 +4,15 @@
 
 mod banner;
 mod bind;
+mod certificates;
 mod logs;
 mod pidfile;
 mod recompress;
 mod scrape;
+mod stapling;
 mod watch;
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +34,7 @@ use crate::net::sys::{TerminationSignals, raise_file_limit};
 use crate::net::tls::TlsConnector;
 use crate::server::Links;
 use crate::shard::Ends;
+use crate::supervisor::certificates::Certificates;
 use crate::supervisor::logs::Logs;
 use crate::supervisor::pidfile::Pidfile;
 use crate::supervisor::watch::Watch;
@@ -57,6 +61,9 @@ pub(crate) enum Failure {
         /// Why.
         error: std::io::Error,
     },
+    /// A certificate cannot be used.
+    #[error("TLS: {0}")]
+    Certificates(#[from] certificates::CertificateFailure),
     /// A shard has no runtime, or lost its listener.
     #[error("shard {shard} cannot run: {reason}")]
     Shard {
@@ -122,6 +129,7 @@ fn supervise(
 ) -> Result<(), Failure> {
     let cores = Cores::allowed();
     let shards = config.server.shards.unwrap_or(cores.count).max(1);
+    let certificates = Certificates::load(&config, started.unix, &logs.log)?;
     let listeners = bind::bind_all(&config, shards)?;
     let pidfile = pidfile(&config)?;
     let (scraper, scrapes) = Scraper::channel();
@@ -136,6 +144,7 @@ fn supervise(
         cores,
         shards,
         listeners,
+        certificates: Rc::new(RefCell::new(certificates)),
         ends,
         links,
         started,

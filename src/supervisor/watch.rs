@@ -16,6 +16,7 @@ use crate::handler::builtin::{Scrape, Scraper};
 use crate::metrics::{Collector, RuntimeInfo};
 use crate::net::across;
 use crate::net::affinity::Cores;
+use crate::net::buffers::Buffers;
 use crate::net::listener::BoundListener;
 use crate::net::mailbox::{Address, Inbox, mailbox};
 use crate::net::runtime::Driver;
@@ -25,8 +26,11 @@ use crate::net::timer::{Either, Elapsed, race, within};
 use crate::net::{sleep, spawn};
 use crate::server::Links;
 use crate::shard::{self, Ends, Launch, Message, Report};
+use crate::supervisor::certificates::{self, Certificates, Publisher};
 use crate::supervisor::logs::Logs;
+use crate::supervisor::stapling;
 use crate::supervisor::{Failure, banner, say, scrape};
+use crate::upstream::Parts;
 
 /// Messages that may wait for a shard: scrapes and one drain.
 const MESSAGES_MAX: usize = 64;
@@ -50,6 +54,7 @@ pub(super) struct Setting {
     pub(super) shards: usize,
     /// By shard.
     pub(super) listeners: Vec<Vec<BoundListener>>,
+    pub(super) certificates: Rc<RefCell<Certificates>>,
     /// By shard.
     pub(super) ends: Vec<Ends>,
     /// By shard.
@@ -142,6 +147,7 @@ impl Watch {
             Rc::clone(&self.collector),
             Rc::clone(&self.runtime),
         ));
+        self.keep_certificates();
         self.tell_started();
         self.tell_all(|| Message::Accept);
         loop {
@@ -156,6 +162,29 @@ impl Watch {
             }
         }
         self.drain(&mut signals).await
+    }
+
+    /// Looks after certificates, ticket keys and OCSP answers from now on.
+    fn keep_certificates(&self) {
+        let setting = &self.setting;
+        let certificates = &setting.certificates;
+        if certificates.borrow().is_empty() {
+            return;
+        }
+        let publisher = Publisher::new(&self.addresses);
+        let kept = Rc::clone(certificates);
+        spawn(certificates::keep(kept, Rc::clone(&publisher)));
+        let is_stapled = !certificates.borrow().to_staple().is_empty();
+        if let Some(ends) = setting.ends.first().filter(|_| is_stapled) {
+            let parts = Parts {
+                tls: ends.tls.clone(),
+                resolver: ends.resolver.clone(),
+                buffers: Buffers::new(),
+            };
+            let log = setting.logs.log.clone();
+            let publish = move |generation| publisher.publish(generation);
+            spawn(stapling::keep(Rc::clone(certificates), parts, log, publish));
+        }
     }
 
     async fn next(&mut self, signals: &mut Signals) -> Woken {
@@ -199,6 +228,7 @@ impl Watch {
             core: shard.core,
             driver: setting.driver,
             config: Arc::clone(&setting.config),
+            tls: setting.certificates.borrow().generation(),
             listeners: listeners.map_err(Failure::system("share a listening socket"))?,
             inbox,
             reports: self.reports.0.clone(),

@@ -1,4 +1,12 @@
-//! TLS without sockets: what a client greets with, certificates, tickets. Never waits.
+//! TLS without sockets: what a client greets with, certificates and their names, suites, ticket
+//! keys, OCSP responses, and the rustls configuration made of them. Never waits.
 #![forbid(unsafe_code)]
 
+pub mod certificate;
 pub mod hello;
+pub mod ocsp;
+pub mod settings;
+pub mod suites;
+pub mod tickets;
+
+mod names;

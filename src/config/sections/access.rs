@@ -26,6 +26,13 @@ impl Access {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) struct RawNetwork(Network);
 
+impl RawNetwork {
+    /// The network.
+    pub(super) const fn network(&self) -> Network {
+        self.0
+    }
+}
+
 const HINT: &str = "write \"10.0.0.0/8\", \"2001:db8::/32\", one address, or \"all\"";
 
 impl Read for RawNetwork {

@@ -1,39 +1,97 @@
-//! `[[listener]]`: addresses to listen on.
+//! `[[listener]]`: addresses to listen on, and what comes before HTTP there.
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::kinds::Address;
+use super::Around;
+use super::access::RawNetwork;
+use super::tls::{self, RawTls};
+use crate::base::network::Network;
+use crate::config::kinds::{Address, words};
 use crate::config::problem::{Findings, Problem};
 use crate::config::read::{Placed, section};
+use crate::tls::settings::Settings;
 
 section! {
     /// An address to listen on.
     RawListener {
         /// Address and port, for example "127.0.0.1:4444".
         address: Placed<Address>,
+        /// Names that requests here may be for; empty takes all. "*.example.com" is any name
+        /// below. Others are answered 421.
+        hosts: Placed<Vec<String>>,
+        /// "https": every request is sent to the same address with https (301), if its name is
+        /// among `hosts`.
+        redirect: RedirectWord,
+        /// Port of the https address; by default 443.
+        redirect_port: crate::config::kinds::Count<1, 65535>,
+        /// Whether connections begin with a PROXY line of a load balancer (version 1 or 2).
+        proxy_protocol: Placed<bool>,
+        /// Load balancers that may send one; empty trusts everyone.
+        proxy_protocol_from: Placed<Vec<RawNetwork>>,
+        /// TLS.
+        tls: Placed<RawTls>,
+    }
+}
+
+words! {
+    /// `redirect`
+    RedirectWord(()) {
+        "https" => (),
     }
 }
 
 /// `[[listener]]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Listener {
     /// Where to listen.
     pub address: SocketAddr,
+    /// Names that requests may be for, in lower case; empty takes all.
+    pub hosts: Vec<String>,
+    /// Port that requests are redirected to, with https.
+    pub redirect: Option<u16>,
+    /// Who may send a PROXY line; `None` expects none, an empty list trusts everyone.
+    pub proxy_protocol: Option<Vec<Network>>,
+    /// TLS.
+    pub tls: Option<Settings>,
 }
 
-pub(super) fn resolve(raw: &[RawListener], found: &mut Findings) -> Vec<Listener> {
+impl Listener {
+    /// `https` where TLS is spoken.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        match self.tls {
+            Some(_) => "https",
+            None => "http",
+        }
+    }
+
+    /// Plain HTTP at an address.
+    #[must_use]
+    pub fn plain(address: SocketAddr) -> Self {
+        Self {
+            address,
+            hosts: Vec::new(),
+            redirect: None,
+            proxy_protocol: None,
+            tls: None,
+        }
+    }
+}
+
+pub(super) fn resolve(
+    raw: &[RawListener],
+    around: &Around<'_>,
+    found: &mut Findings,
+) -> Vec<Listener> {
     let mut listeners: Vec<Listener> = Vec::new();
     for listener in raw {
+        let resolved = one(listener, around, found);
         // A missing address with a wrong one next to it was told already.
-        let Some(Placed { at, value }) = &listener.address else {
+        let (Some(Placed { at, .. }), Some(resolved)) = (&listener.address, resolved) else {
             continue;
         };
-        let Address(address) = *value;
-        let listener = Listener { address };
-        let clash = listeners
-            .iter()
-            .find_map(|known| clash(known.address, address));
-        match clash {
+        let mut known = listeners.iter();
+        match known.find_map(|known| clash(known.address, resolved.address)) {
             Some((message, hint)) => {
                 let problem = Problem::new(at, "listener.address", message);
                 found.errors.push(match hint {
@@ -41,10 +99,77 @@ pub(super) fn resolve(raw: &[RawListener], found: &mut Findings) -> Vec<Listener
                     None => problem,
                 });
             }
-            None => listeners.push(listener),
+            None => listeners.push(resolved),
         }
     }
     listeners
+}
+
+fn one(raw: &RawListener, around: &Around<'_>, found: &mut Findings) -> Option<Listener> {
+    let tls = raw.tls.as_ref().map(|raw| tls::resolve(raw, around, found));
+    let Address(address) = raw.address.as_ref()?.value;
+    let hosts = hosts(raw.hosts.as_ref(), found);
+    let redirect = raw.redirect.as_ref().map(|_| {
+        let port = raw.redirect_port.map_or(443, |port| port.0);
+        u16::try_from(port).unwrap_or(443)
+    });
+    if redirect.is_some() && tls.is_some() {
+        let at = raw.tls.as_ref().map(|tls| &tls.at)?;
+        let message = "a listener with TLS cannot redirect to https";
+        found
+            .errors
+            .push(Problem::new(at, "listener.redirect", message));
+    }
+    if let (Some(_), true, Some(address)) = (redirect, hosts.is_empty(), &raw.address) {
+        let message = "a redirect needs the names that it may lead to";
+        let problem = Problem::new(&address.at, "listener.redirect", message);
+        found
+            .errors
+            .push(problem.hint("add `hosts = [\"example.com\"]`"));
+    }
+    let from = raw.proxy_protocol_from.as_ref();
+    let proxy_protocol = raw.proxy_protocol.as_ref().is_some_and(|on| on.value);
+    if let (Some(from), false) = (from, proxy_protocol) {
+        let message = "says nothing without `proxy_protocol = true`";
+        let key = "listener.proxy_protocol_from";
+        found.errors.push(Problem::new(&from.at, key, message));
+    }
+    Some(Listener {
+        address,
+        hosts,
+        redirect,
+        proxy_protocol: proxy_protocol.then(|| {
+            let networks = from.map(|from| from.value.as_slice()).unwrap_or_default();
+            networks.iter().map(RawNetwork::network).collect()
+        }),
+        tls: tls.flatten(),
+    })
+}
+
+fn hosts(raw: Option<&Placed<Vec<String>>>, found: &mut Findings) -> Vec<String> {
+    let mut hosts = Vec::new();
+    let Some(raw) = raw else {
+        return hosts;
+    };
+    for host in &raw.value {
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        let bare = name.strip_prefix("*.").unwrap_or(&name);
+        let is_address = bare.parse::<IpAddr>().is_ok();
+        let is_name = !bare.is_empty()
+            && bare
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
+        if is_name || is_address {
+            hosts.push(name);
+        } else {
+            let message = format!("\"{}\" is not a host name", host.escape_debug());
+            let problem = Problem::new(&raw.at, "listener.hosts", message);
+            found.errors.push(problem.hint(
+                "for example \"example.com\", \"*.example.com\" or \"192.0.2.1\", without a port",
+            ));
+        }
+    }
+    hosts
 }
 
 /// Why two addresses cannot both be listened on: what is wrong, and what to do.

@@ -105,7 +105,9 @@ pub(super) fn resolve(raw: RawMcp, found: &mut Findings) -> Mcp {
             .allowed_origins
             .map(|origins| allowed_origins(&origins, found))
             .unwrap_or_default(),
-        secret: raw.secret.and_then(|secret| key(&secret, found)),
+        secret: raw
+            .secret
+            .and_then(|secret| key(&secret, "mcp.secret", found)),
         heartbeat: raw.heartbeat.map_or(defaults.heartbeat, |period| period.0),
         max_streams: raw
             .max_streams
@@ -138,13 +140,13 @@ fn allowed_origins(origins: &Placed<Vec<String>>, found: &mut Findings) -> Vec<S
 }
 
 /// 32 bytes from 64 hexadecimal digits, or the SHA-256 of a long text.
-fn key(secret: &Placed<Hidden>, found: &mut Findings) -> Option<[u8; 32]> {
+pub(super) fn key(secret: &Placed<Hidden>, name: &str, found: &mut Findings) -> Option<[u8; 32]> {
     let text = secret.value.0.trim();
     if let Some(key) = hexadecimal(text) {
         return Some(key);
     }
     if text.chars().count() < SECRET_CHARACTERS_MIN {
-        let problem = Problem::new(&secret.at, "mcp.secret", "too short to be a secret");
+        let problem = Problem::new(&secret.at, name, "too short to be a secret");
         found
             .errors
             .push(problem.hint("make one with `openssl rand -hex 32`"));

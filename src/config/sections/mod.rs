@@ -17,6 +17,7 @@ pub(super) mod route;
 pub(super) mod route_headers;
 pub(super) mod route_settings;
 pub(super) mod server;
+pub(super) mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -148,9 +149,10 @@ impl Default for Config {
         Self {
             server: Server::default(),
             log: Log::default(),
-            listeners: vec![Listener {
-                address: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
-            }],
+            listeners: vec![Listener::plain(SocketAddr::from((
+                Ipv4Addr::LOCALHOST,
+                PORT,
+            )))],
             headers: Vec::new(),
             real_ip: None,
             accept_id: AcceptId::default(),
@@ -189,7 +191,7 @@ pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings)
     );
     Config {
         listeners: match raw.listener {
-            Some(list) => listener::resolve(&list, found),
+            Some(list) => listener::resolve(&list, around, found),
             None => defaults.listeners,
         },
         headers: headers::resolve(raw.headers.unwrap_or_default(), found),

@@ -7,19 +7,16 @@ use super::json::{Json, object};
 
 use crate::config::redact::{self, HIDDEN};
 use crate::config::{
-    Builtin, Compression, Config, Driver, Escape, Expires, Files, Handler, Isolate, Log, LogFormat,
-    LogTarget, Mcp, McpServer, McpTarget, McpTimeouts, Namespace, PathRule, Route, Server,
-    Symlinks,
+    Builtin, Compression, Config, Driver, Escape, Expires, Files, Handler, Isolate, Listener, Log,
+    LogFormat, LogTarget, Mcp, McpServer, McpTarget, McpTimeouts, Namespace, PathRule, Route,
+    Server, Symlinks,
 };
 use crate::mcp::revision::Era;
+use crate::tls::settings::{Files as TlsFiles, Settings};
 
 /// The configuration as it may be shown.
 pub(super) fn view(config: &Config) -> Json {
-    let listeners: Vec<Json> = config
-        .listeners
-        .iter()
-        .map(|listener| object! { "address": listener.address.to_string() })
-        .collect();
+    let listeners: Vec<Json> = config.listeners.iter().map(listener).collect();
     let headers: Vec<Json> = config
         .headers
         .iter()
@@ -36,6 +33,45 @@ pub(super) fn view(config: &Config) -> Json {
         "mcp": mcp(&config.mcp),
         "metrics": config.metrics,
         "development": config.development,
+    }
+}
+
+fn listener(listener: &Listener) -> Json {
+    let networks = listener.proxy_protocol.as_ref();
+    let proxies = networks.map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>());
+    object! {
+        "address": listener.address.to_string(),
+        "hosts": listener.hosts.clone(),
+        "redirect": listener.redirect.map(|_| "https"),
+        "redirect_port": listener.redirect.map(u64::from),
+        "proxy_protocol": proxies.is_some(),
+        "proxy_protocol_from": proxies,
+        "tls": listener.tls.as_ref().map(tls),
+    }
+}
+
+fn tls(tls: &Settings) -> Json {
+    let path = |path: &std::path::Path| path.display().to_string();
+    let certificate = |files: &TlsFiles| {
+        object! {
+            "cert": path(&files.cert),
+            "key": path(&files.key),
+            "hosts": files.hosts.clone(),
+            "stapling_file": files.stapling_file.as_deref().map(path),
+        }
+    };
+    let certificates: Vec<Json> = tls.certificates.iter().map(certificate).collect();
+    let protocols: Vec<&str> = tls.protocols.iter().map(|one| one.name()).collect();
+    let verify = tls.verify.as_ref();
+    object! {
+        "certificates": certificates,
+        "protocols": protocols,
+        "http2": tls.http2,
+        "verify": verify.map(|verify| path(&verify.authorities)),
+        "verify_required": verify.map(|verify| verify.is_required),
+        "session_timeout": time(tls.session_timeout),
+        "handshake_timeout": tls.handshake_timeout.map(time),
+        "stapling": tls.stapling,
     }
 }
 

@@ -36,6 +36,7 @@ use crate::record::SeenTls;
 use crate::server::Server;
 use crate::server::connection::{Close, Connection};
 use crate::server::deadlines::{Limit, Place};
+use crate::server::entrance::Entrance;
 use crate::server::h2::io::{Io, Wire};
 use crate::server::h2::shared::{Counted, Shared};
 use crate::server::h2::stream::Stream;
@@ -58,6 +59,7 @@ pub(super) async fn serve(connection: &mut Connection, input: Input) -> Close {
         place,
         address: connection.peer,
         tls: connection.tls.clone(),
+        entrance: Rc::clone(&connection.entrance),
         peer,
         wire,
         shared: Rc::default(),
@@ -130,6 +132,7 @@ struct Driver<'a> {
     place: &'a Place,
     address: SocketAddr,
     tls: Option<Rc<SeenTls>>,
+    entrance: Rc<Entrance>,
     peer: Peer<Io, Bytes>,
     wire: Rc<RefCell<Wire>>,
     shared: Rc<Shared>,
@@ -194,6 +197,7 @@ impl Driver<'_> {
             peer: self.address,
             tls: self.tls.clone(),
             requests: self.requests,
+            entrance: Rc::clone(&self.entrance),
             counted: Counted::new(&self.shared),
             request,
             respond,

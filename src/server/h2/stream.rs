@@ -20,6 +20,7 @@ use crate::record::{Ended, Seen, SeenTls};
 use crate::route::Label;
 use crate::server::Server;
 use crate::server::answer::CLIENT_LEFT;
+use crate::server::entrance::Entrance;
 use crate::server::exchange;
 use crate::server::h2::content::Content;
 use crate::server::h2::send::{Outlet, send};
@@ -33,6 +34,7 @@ pub(super) struct Stream {
     pub(super) tls: Option<Rc<SeenTls>>,
     /// Requests of the connection so far, this one too.
     pub(super) requests: u64,
+    pub(super) entrance: Rc<Entrance>,
     pub(super) counted: Counted,
     pub(super) request: ::http::Request<RecvStream>,
     pub(super) respond: SendResponse<Bytes>,
@@ -65,6 +67,7 @@ impl Stream {
                 requests: self.requests,
                 tls: self.tls.as_deref(),
             },
+            entrance: &self.entrance,
             shared: self.counted.shared(),
             respond: self.respond,
             now: self.now,
@@ -93,6 +96,7 @@ struct Asked<'a> {
     server: &'a Server,
     peer: SocketAddr,
     seen: Seen<'a>,
+    entrance: &'a Entrance,
     shared: &'a Shared,
     respond: SendResponse<Bytes>,
     now: Now,
@@ -106,7 +110,9 @@ impl Asked<'_> {
         let exchange = exchange::open(server, head, found, (self.peer, self.now));
         let max = exchange::body_limit(server, found);
         let (mut content, body) = Content::open(source, opened, max).await;
-        let handled = {
+        let handled = if exchange::is_stopped(self.entrance, head, response) {
+            Handled::Answered
+        } else {
             let asked = (found, &exchange);
             let handling = exchange::answer(server, asked, head, (body, self.now), response);
             handle(pin!(handling), &mut content, server, &mut self.respond).await
