@@ -13,7 +13,8 @@ use crate::server::{Server, connection};
 /// Pause after an error that no retry explains, so that it cannot become a busy loop.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
-/// Accepts at the configured listener of that index until the drain begins, then takes what already waits and closes the listener.
+/// Accepts at the configured listener of that index until the drain begins, then takes what
+/// already waits and closes the listener.
 pub async fn accept(server: Rc<Server>, index: usize, mut listener: Listener) {
     let Some(entrance) = server.entrances.get(index).map(Rc::clone) else {
         return;
