@@ -115,7 +115,7 @@ fn is_of_kubernetes(name: &str) -> bool {
 /// SSL=true: every listener without TLS gets it. After the flags, which may name listeners.
 pub(super) fn overlay_tls(root: &mut Table, env: &Env) {
     let is_on = |value: &str| matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes");
-    if !env.get("SSL").is_some_and(|value| is_on(value)) {
+    if !env.get("SSL").is_some_and(is_on) {
         return;
     }
     let at = At::variable("SSL");
@@ -123,7 +123,7 @@ pub(super) fn overlay_tls(root: &mut Table, env: &Env) {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)).to_string();
         root.set("listener", listeners(&at, &[address]));
     }
-    let variable = |name: &str| env.get(name).map(|value| value.as_ref());
+    let variable = |name: &str| env.get(name);
     let names = ["CERT_FILE", "KEY_FILE"];
     let files = seed_files(variable("CERT_FILE"), variable("KEY_FILE"));
     let entries = files.into_iter().zip(names).map(|((key, path), name)| {

@@ -179,6 +179,26 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// The crate that is the measure for such histograms counts the same.
+        #[test]
+        fn hdrhistogram_agrees(values in proptest::collection::vec(0..70_000_000_u64, 1..200)) {
+            let ours = micros(&values);
+            let mut theirs = hdrhistogram::Histogram::<u64>::new_with_bounds(1, MICROS_MAX, 2).unwrap();
+            for &value in &values {
+                theirs.saturating_record(value);
+            }
+            proptest::prop_assert_eq!(ours.count(), theirs.len());
+            for share in [0.0, 0.5, 0.9, 0.99, 1.0] {
+                let (ours, theirs) = (
+                    ours.quantile(share).as_micros() as u64,
+                    theirs.value_at_quantile(share),
+                );
+                proptest::prop_assert!(ours.abs_diff(theirs) * 64 <= theirs.max(64), "{share}");
+            }
+        }
+    }
+
     #[test]
     fn nothing_seen_is_zero() {
         let none = Latency::default();

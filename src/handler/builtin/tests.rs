@@ -119,7 +119,7 @@ impl Shard {
         head.headers.push(b"Host", b"a.test");
         head.headers.push(b"X-Odd", b"\"\xe9\"");
         let mut response = Response::default();
-        match self.router.find(target[..path_end].as_bytes()) {
+        match self.router.find(&target.as_bytes()[..path_end]) {
             None => self.handlers.not_found(&head, &mut response),
             Some(found) => {
                 let request = Incoming {
