@@ -7,7 +7,6 @@ import json
 import socket
 import ssl
 import subprocess
-import threading
 import time
 
 import pytest
@@ -21,7 +20,6 @@ from support.edge import (
     context,
     exchange,
     openssl,
-    read_response,
 )
 from support.gateway import BINARY, clean_env, free_port, wait_until
 
@@ -348,10 +346,7 @@ def test_large_bodies_both_ways_and_slow_readers(edge, authority):
     for version in (TLS12, TLS13):
         with connect(running.port, context(authority.path, version)) as stream:
             head = f"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
-            sender = threading.Thread(target=lambda s=stream, h=head: s.sendall(h.encode() + body))
-            sender.start()
-            answer = read_response(stream)
-            sender.join()
+            answer = exchange(stream, head.encode() + body)
             assert answer.startswith(b"HTTP/1.1 200"), answer[:200]
             echoed = json.loads(answer.partition(b"\r\n\r\n")[2])["body"]
             assert echoed.encode("latin-1") == body
@@ -361,8 +356,7 @@ def test_large_bodies_both_ways_and_slow_readers(edge, authority):
     with context(authority.path).wrap_socket(small, server_hostname="localhost") as stream:
         count = 100
         request = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n"
-        sender = threading.Thread(target=lambda: stream.sendall(request * count))
-        sender.start()
+        stream.sendall(request * count)
         got = b""
         for _ in range(30):
             got += stream.recv(1000)
@@ -370,7 +364,6 @@ def test_large_bodies_both_ways_and_slow_readers(edge, authority):
         stream.settimeout(10)
         while piece := stream.recv(65536):
             got += piece
-        sender.join()
         assert got.count(b"HTTP/1.1 200 OK\r\n") == count
 
 
