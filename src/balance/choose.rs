@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::peer::Peer;
 use super::{Balancer, Method, Tried};
+use crate::base::hash::{fnv1a, mix};
 
 impl Balancer {
     /// Chooses among the backups, or among the others.
@@ -102,7 +103,7 @@ impl Balancer {
         let Some(peer) = self.peers.get(index) else {
             return Affinity(f64::NEG_INFINITY);
         };
-        let hash = mix(key ^ fnv(peer.spec.name.as_bytes()));
+        let hash = mix(key ^ fnv1a(peer.spec.name.as_bytes()));
         // In (0, 1): the 53 bits that a float holds, and half a step.
         let unit = ((hash >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
         Affinity(unit.ln() / f64::from(peer.spec.weight.max(1)))
@@ -125,18 +126,4 @@ impl Ord for Affinity {
     fn cmp(&self, other: &Self) -> core::cmp::Ordering {
         self.0.total_cmp(&other.0)
     }
-}
-
-/// FNV-1a, 64 bits.
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// The last step of splitmix64: every bit of the input moves every bit of the output.
-fn mix(mut value: u64) -> u64 {
-    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }

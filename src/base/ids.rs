@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::base::hash;
+
 /// Length of a UUID in text.
 pub const UUID_BYTES: usize = 36;
 
@@ -20,13 +22,9 @@ impl Ids {
         Self { state: seed }
     }
 
-    /// The next 64 bits (splitmix64: an equidistributed walk through all of them).
+    /// The next 64 bits.
     pub const fn next_u64(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        hash::next(&mut self.state)
     }
 
     /// A UUID of version 7 (RFC 9562 §5.7) as text: milliseconds since the epoch, then 74

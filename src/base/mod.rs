@@ -5,6 +5,7 @@ pub mod base64;
 pub mod channel;
 pub mod civil;
 pub mod clock;
+pub mod hash;
 pub mod ids;
 pub mod limits;
 pub mod log;

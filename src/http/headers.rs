@@ -274,6 +274,17 @@ impl HeaderList {
             .filter_map(|field| self.bytes.get(field.value()))
     }
 
+    /// Whether a field that is a list of tokens separated by commas has that one in it, without
+    /// regard to case (RFC 9110 §5.6.1).
+    #[must_use]
+    pub fn lists(&self, known: Known, token: &[u8]) -> bool {
+        self.contains(known)
+            && self
+                .all(known)
+                .flat_map(|value| value.split(|&byte| byte == b','))
+                .any(|listed| listed.trim_ascii().eq_ignore_ascii_case(token))
+    }
+
     /// The first value of a field by name, without regard to case.
     #[must_use]
     pub fn get_by_name(&self, name: &[u8]) -> Option<&[u8]> {

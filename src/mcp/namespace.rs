@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use super::vocabulary::Item;
 
+use crate::base::hash::fnv1a;
+
 /// Longest exposed name: what the strictest model APIs take.
 pub const NAME_CHARS_MAX: usize = 64;
 
@@ -208,9 +210,7 @@ fn fit(name: &str, whole: &str) -> String {
 fn suffixed(name: &str, whole: &str) -> String {
     const DIGITS: usize = 8;
     let front: String = name.chars().take(NAME_CHARS_MAX - DIGITS - 1).collect();
-    let hash = whole.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3) // FNV-1a
-    });
+    let hash = fnv1a(whole.as_bytes());
     format!("{front}_{:08x}", (hash >> 32) as u32 ^ hash as u32)
 }
 

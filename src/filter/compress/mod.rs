@@ -153,7 +153,7 @@ impl Compressor {
             self.types.iter().any(|listed| matches_type(listed, media))
         };
         let is_taken = is_listed
-            && !no_transform(headers)
+            && !headers.lists(Known::CacheControl, b"no-transform")
             && !DIGESTS
                 .iter()
                 .any(|name| headers.get_by_name(name).is_some());
@@ -189,22 +189,9 @@ fn matches_type(listed: &[u8], media: &[u8]) -> bool {
     }
 }
 
-fn no_transform(headers: &HeaderList) -> bool {
-    headers.contains(Known::CacheControl)
-        && headers
-            .all(Known::CacheControl)
-            .flat_map(|value| value.split(|&byte| byte == b','))
-            .any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
-}
-
 /// Says that the response depends on Accept-Encoding, whether or not this one is encoded.
 fn vary(headers: &mut HeaderList) {
-    let names_it = headers
-        .all(Known::Vary)
-        .flat_map(|value| value.split(|&byte| byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .any(|name| name == b"*" || name.eq_ignore_ascii_case(b"Accept-Encoding"));
-    if names_it {
+    if headers.lists(Known::Vary, b"*") || headers.lists(Known::Vary, b"Accept-Encoding") {
         return;
     }
     match headers.get(Known::Vary) {

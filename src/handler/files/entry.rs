@@ -11,7 +11,7 @@ use super::expiry::Expiry;
 use super::types::content_type;
 use crate::base::open_file::OpenFile;
 use crate::config;
-use crate::http::accept::{Quality, weighted};
+use crate::filter::compress::negotiate;
 use crate::http::date::write_date;
 use crate::http::{Coding, HeaderList, Known, Stored};
 use crate::net::files::Facts;
@@ -77,31 +77,14 @@ impl Entry {
         if siblings.is_empty() || !request.contains(Known::AcceptEncoding) {
             return Some(own);
         }
-        let own_quality = quality(request, b"identity").unwrap_or(0);
-        let mut best = (own, own_quality);
-        for form in siblings {
-            let Some(coding) = form.coding else { continue };
-            let wanted = quality(request, coding.name().as_bytes())
-                .or_else(|| quality(request, b"*"))
-                .unwrap_or(0);
-            let is_better = match best.0.coding {
-                None => wanted > 0 && wanted >= best.1,
-                Some(_) => wanted > best.1,
-            };
-            if is_better {
-                best = (form, wanted);
-            }
-        }
-        Some(best.0)
+        let offered: SmallVec<[Coding; 3]> =
+            siblings.iter().filter_map(|form| form.coding).collect();
+        let wanted = negotiate(request, &offered);
+        let sibling = siblings
+            .iter()
+            .find(|form| wanted.is_some() && form.coding == wanted);
+        Some(sibling.unwrap_or(own))
     }
-}
-
-fn quality(request: &HeaderList, name: &[u8]) -> Option<Quality> {
-    let mut listed = request.all(Known::AcceptEncoding).flat_map(weighted);
-    let is_it = |coding: &[u8]| coding.eq_ignore_ascii_case(name);
-    listed
-        .find(|(coding, _)| is_it(coding))
-        .map(|(_, quality)| quality)
 }
 
 /// A representation and the fields that go with it.

@@ -62,11 +62,7 @@ fn own_length(headers: &HeaderList) -> Option<u64> {
 
 /// Whether a Connection field says `close`.
 pub(super) fn asks_close(headers: &HeaderList) -> bool {
-    headers.contains(Known::Connection)
-        && headers
-            .all(Known::Connection)
-            .flat_map(|value| value.split(|&byte| byte == b','))
-            .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    headers.lists(Known::Connection, b"close")
 }
 
 /// Writes a response head up to its last line, behind which others may follow before the empty

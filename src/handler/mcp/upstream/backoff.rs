@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::base::hash;
+
 /// The first wait; a child that crashed once is back before a person notices.
 const FIRST: Duration = Duration::from_millis(250);
 /// The longest wait: a server that comes back is found within half a minute.
@@ -47,13 +49,9 @@ impl Backoff {
         }
     }
 
-    /// A number in `0.0..1.0` (splitmix64; spreading attempts needs no better).
+    /// A number in `0.0..1.0`.
     fn fraction(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        (hash::next(&mut self.random) >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
