@@ -14,26 +14,17 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import random
 import statistics
 import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import brotli
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from files import LOAD_CORE, SCRIPT, SERVER_CORE, TICK, pin, ticks  # noqa: E402
-from support import http  # noqa: E402
-from support.commands import command  # noqa: E402
-from support.gateway import Gateway, free_port, wait_until  # noqa: E402
-from support.servers import accepts  # noqa: E402
+from beside import LOAD_CORE, SCRIPT, SERVER_CORE, TICK, Nginx, pin, ticks
+from support import http
+from support.gateway import Gateway, wait_until
 
 WORDS = """search create update list repository issue comment branch file path content query owner name number state
 label milestone sort direction page limit returns optional required identifier timestamp description user status pull
@@ -50,20 +41,14 @@ keep = "{keep}"
 path = "/d/"
 files = "{tree}"
 """
-NGINX = """
-{user}
+MODULES = """
 load_module /usr/lib/nginx/modules/ngx_http_brotli_filter_module.so;
 load_module /usr/lib/nginx/modules/ngx_http_brotli_static_module.so;
-worker_processes 1;
-error_log {folder}/error.log warn;
-pid {folder}/pid;
-events {{ worker_connections 4096; use epoll; multi_accept on; }}
-http {{
+"""
+NGINX = """
   types {{ application/json json; }}
   access_log off; sendfile on; tcp_nopush on; tcp_nodelay on;
   keepalive_requests 1000000000;
-  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   gzip_vary on; gzip_comp_level 6; gzip_types application/json; gzip_min_length 1000;
   brotli_comp_level 4; brotli_window 4m; brotli_types application/json;
   server {{
@@ -71,7 +56,6 @@ http {{
     location /d/ {{ alias {tree}/; gzip on; brotli on; }}
     location /s/ {{ alias {stored}/; gzip_static on; brotli_static on; }}
   }}
-}}
 """
 
 
@@ -87,20 +71,6 @@ def tools(size: int) -> bytes:
         listed.append({"name": phrase(2, 2), "description": phrase(8, 30), "inputSchema": schema})
         total += len(json.dumps(listed[-1]))
     return json.dumps({"tools": listed}, separators=(",", ":")).encode()
-
-
-def start_nginx(folder: Path, tree: Path, stored: Path):
-    port = free_port()
-    user = "user root;" if os.geteuid() == 0 else ""
-    places = {"folder": folder, "tree": tree, "stored": stored, "port": port, "user": user}
-    (folder / "nginx.conf").write_text(NGINX.format(**places))
-    line = [command("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")]
-    line += ["-g", "daemon off; "]
-    process = subprocess.Popen(line, preexec_fn=pin(SERVER_CORE), stderr=subprocess.DEVNULL)
-    wait_until("nginx listens", lambda: accepts(port))
-    time.sleep(0.2)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-    return process, port, [process.pid, *map(int, children.split())]
 
 
 def measure(url: str, coding: str, pids: list[int], options) -> float:
@@ -161,7 +131,8 @@ def warm(gateway: Gateway, url: str) -> None:
 
 
 def run(folder: Path, tree: Path, stored: Path, options) -> list[dict]:
-    process, port, pids = start_nginx(folder, tree, stored)
+    nginx = Nginx(folder, NGINX, MODULES, tree=tree, stored=stored)
+    port, pids = nginx.port, nginx.pids
     gateways = []
     try:
         for keep in ("32m", "0"):
@@ -185,8 +156,7 @@ def run(folder: Path, tree: Path, stored: Path, options) -> list[dict]:
     finally:
         for gateway in gateways:
             gateway.stop()
-        process.terminate()
-        process.wait(10)
+        nginx.stop()
 
 
 if __name__ == "__main__":

@@ -13,20 +13,12 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+from beside import LOAD_CORE, SCRIPT, SERVER_CORE, TICK, Nginx, pin, ticks
+from support.gateway import Gateway
 
-from support.commands import command  # noqa: E402
-from support.gateway import Gateway, free_port  # noqa: E402
-from support.servers import accepts  # noqa: E402
-
-SERVER_CORE, LOAD_CORE = 0, 1
-TICK = os.sysconf("SC_CLK_TCK")
 # Name, bytes, connections.
 SIZES = [("1k.txt", 1_000, 64), ("100k.bin", 100_000, 32), ("10m.bin", 10_000_000, 8)]
 TARGET = 0.9
@@ -44,75 +36,20 @@ cache_control = "public, immutable"
 precompressed = true
 """
 NGINX = """
-{user}
-worker_processes 1;
-error_log {folder}/error.log warn;
-pid {folder}/pid;
-events {{ worker_connections 4096; use epoll; multi_accept on; }}
-http {{
   include /etc/nginx/mime.types;
   access_log off;
   sendfile on; tcp_nopush on; tcp_nodelay on;
   keepalive_requests 1000000000; keepalive_timeout 65;
   output_buffers 1 32k; postpone_output 1460;
   {cache}
-  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   server {{
     listen 127.0.0.1:{port} backlog=2048;
     location /static/ {{
       alias {tree}/; expires 1y; add_header Cache-Control "public, immutable"; gzip_static on;
     }}
   }}
-}}
 """
 CACHE = "open_file_cache max=1000 inactive=60s; open_file_cache_valid 1s;"
-SCRIPT = """
-done = function(summary)
-  local errors = summary.errors
-  io.write(string.format('{"requests":%d,"us":%d,"failed":%d}\\n', summary.requests, summary.duration,
-    errors.connect + errors.read + errors.write + errors.status + errors.timeout))
-end
-"""
-
-
-def pin(core: int):
-    return lambda: os.sched_setaffinity(0, {core})
-
-
-class Nginx:
-    """One worker, pinned."""
-
-    def __init__(self, folder: Path, tree: Path, cache: bool):
-        self.port = free_port()
-        config = folder / "nginx.conf"
-        # A worker of root's nginx would become somebody who may not read the tree.
-        user = "user root;" if os.geteuid() == 0 else ""
-        cache = CACHE if cache else ""
-        config.write_text(
-            NGINX.format(folder=folder, port=self.port, tree=tree, user=user, cache=cache)
-        )
-        line = [command("nginx"), "-p", str(folder), "-c", str(config), "-g", "daemon off;"]
-        self.process = subprocess.Popen(line, preexec_fn=pin(SERVER_CORE), stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 10
-        while not accepts(self.port):
-            assert self.process.poll() is None and time.monotonic() < end, "nginx does not start"
-            time.sleep(0.02)
-        time.sleep(0.2)
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        self.pids = [self.process.pid, *map(int, children.split())]
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(10)
-
-
-def ticks(pids: list[int]) -> tuple[int, int]:
-    user = system = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-        user, system = user + int(fields[11]), system + int(fields[12])
-    return user, system
 
 
 def measure(port: int, pids: list[int], name: str, connections: int, options) -> dict:
@@ -174,7 +111,7 @@ def main():
         tree.mkdir()
         for name, size, _ in SIZES:
             (tree / name).write_bytes(os.urandom(size))
-        nginx = Nginx(options.folder, tree, options.nginx_cache)
+        nginx = Nginx(options.folder, NGINX, tree=tree, cache=CACHE if options.nginx_cache else "")
         config = RINGWAY.format(tree=tree)
         ringway = Gateway(
             options.folder, config, args=["--driver", options.driver], limits=pin(SERVER_CORE)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import statistics
 import subprocess
@@ -19,17 +18,12 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+from beside import LOAD_CORE, SERVER_CORE, TICK, Nginx, pin, ticks
+from hyperframe import frame as frames
+from support.commands import command
+from support.gateway import Gateway
+from support.h2_peer import Raw
 
-from hyperframe import frame as frames  # noqa: E402
-from support.commands import command  # noqa: E402
-from support.gateway import Gateway, free_port  # noqa: E402
-from support.h2_peer import Raw  # noqa: E402
-from support.servers import accepts  # noqa: E402
-
-SERVER_CORE, LOAD_CORE = 0, 1
-TICK = os.sysconf("SC_CLK_TCK")
 IDLE_CONNECTIONS = 1_000
 # Name, connections, streams on each, requests for each second of a round, target.
 CASES = [("8 × 32 streams", 8, 32, 60_000, 0.55), ("8 × 1 stream", 8, 1, 15_000, 1.0)]
@@ -42,16 +36,8 @@ shards = 1
 max_requests = 0
 """
 NGINX = """
-{user}
-worker_processes 1;
-error_log {folder}/error.log warn;
-pid {folder}/pid;
-events {{ worker_connections 4096; use epoll; multi_accept on; }}
-http {{
   access_log off;
   keepalive_requests 1000000000; keepalive_timeout 600;
-  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   server {{
     listen 127.0.0.1:{port} http2 backlog=2048;
     location = /health {{
@@ -61,7 +47,6 @@ http {{
       return 200 '{body}';
     }}
   }}
-}}
 """
 
 
@@ -72,31 +57,11 @@ class Server:
         self.port, self.pid = port, pid
 
     def cpu_us(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * 1e6 / TICK
+        return sum(ticks([self.pid])) * 1e6 / TICK
 
     def rss_kib(self) -> int:
         text = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
         return int(re.search(r"^Rss:\s+(\d+)", text, re.M).group(1))
-
-
-def pin(core: int):
-    return lambda: os.sched_setaffinity(0, {core})
-
-
-def start_nginx(folder: Path, body: str) -> tuple[subprocess.Popen, Server]:
-    port = free_port()
-    user = "user root;" if os.getuid() == 0 else ""
-    config = folder / "nginx.conf"
-    config.write_text(NGINX.format(user=user, folder=folder, port=port, body=body))
-    run = [command("nginx"), "-c", str(config), "-g", "daemon off;"]
-    master = subprocess.Popen(run, preexec_fn=pin(SERVER_CORE))
-    end = time.monotonic() + 10
-    while not accepts(port):
-        assert time.monotonic() < end and master.poll() is None, (folder / "error.log").read_text()
-        time.sleep(0.05)
-    children = Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text().split()
-    return master, Server(port, int(children[0]))
 
 
 def measure(server: Server, connections: int, streams: int, count: int) -> dict:
@@ -163,14 +128,14 @@ def main():
         folder = Path(name)
         gateway = Gateway(folder, RINGWAY, limits=pin(SERVER_CORE))
         body = gateway.get("/health").text()
-        master, theirs = start_nginx(folder, body)
+        nginx = Nginx(folder, NGINX, body=body)
+        theirs = Server(nginx.port, nginx.workers[0])
         ours = Server(gateway.port, gateway.pid)
         try:
             rows = compare(ours, theirs, given.rounds, given.seconds)
             memory = {"ringway": idle_kib(ours), "nginx": idle_kib(theirs)}
         finally:
-            master.terminate()
-            master.wait(10)
+            nginx.stop()
             gateway.kill()
     print("| case | Ringway CPU | nginx CPU | ratio (least–most) | target |\n|---|---|---|---|---|")
     for row in rows:
