@@ -17,7 +17,7 @@ use crate::net::connect::connect_addr;
 use crate::net::runtime::{Driver, Runtime};
 use crate::net::timer::within;
 
-const CA: &[u8] = include_bytes!("../testdata/ca.pem");
+pub(super) const CA: &[u8] = include_bytes!("../testdata/ca.pem");
 const CERTIFICATE: &[u8] = include_bytes!("../testdata/server.pem");
 const KEY: &[u8] = include_bytes!("../testdata/server.key");
 
@@ -31,8 +31,8 @@ fn connector() -> TlsConnector {
     TlsConnector::with_roots(roots).unwrap()
 }
 
-/// Accepts one connection and hands it to `serve`.
-fn server(serve: impl FnOnce(Peer) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
+/// A server with the certificate of these tests.
+pub(super) fn server_config() -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -44,11 +44,16 @@ fn server(serve: impl FnOnce(Peer) + Send + 'static) -> (SocketAddr, JoinHandle<
         )
         .unwrap();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+/// Accepts one connection and hands it to `serve`.
+fn server(serve: impl FnOnce(Peer) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let thread = std::thread::spawn(move || {
         let (socket, _) = listener.accept().unwrap();
-        let session = ServerConnection::new(Arc::new(config)).unwrap();
+        let session = ServerConnection::new(server_config()).unwrap();
         serve(StreamOwned::new(session, socket));
     });
     (address, thread)

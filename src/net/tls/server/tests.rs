@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
@@ -16,28 +16,11 @@ use super::*;
 use crate::net::Transport;
 use crate::net::runtime::{Driver, Runtime};
 use crate::net::timer::within;
+use crate::net::tls::tests::{CA, server_config};
 
-const CA: &[u8] = include_bytes!("../../testdata/ca.pem");
-const CERTIFICATE: &[u8] = include_bytes!("../../testdata/server.pem");
-const KEY: &[u8] = include_bytes!("../../testdata/server.key");
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
 type Peer = StreamOwned<ClientConnection, TcpStream>;
-
-fn server_config() -> Arc<ServerConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![CertificateDer::from_pem_slice(CERTIFICATE).unwrap()],
-            PrivateKeyDer::from_pem_slice(KEY).unwrap(),
-        )
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Arc::new(config)
-}
 
 fn client(socket: TcpStream, version: &'static SupportedProtocolVersion) -> Peer {
     let mut roots = RootCertStore::empty();
