@@ -87,6 +87,7 @@ impl Shard {
                 pages: Pages::new(setup, &router),
                 gateway: None,
                 files: None,
+                proxy: None,
             },
             filter: ResponseFilter::new(&config),
             record: Record::new(recorder, None, 7),
@@ -104,6 +105,9 @@ impl Shard {
             client: &client,
             body: Body::Empty,
             now,
+            id: &exchange.id,
+            hints: &exchange.hints,
+            is_secure: false,
         };
         {
             let mut handling = pin!(self.handlers.handle(request, response));

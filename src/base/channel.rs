@@ -158,15 +158,17 @@ impl<T> Sender<T> {
 
     /// Resolves when the receiver is gone.
     pub async fn closed(&self) {
-        poll_fn(|cx| {
-            let mut shared = self.shared.borrow_mut();
-            if !shared.receiver_alive {
-                return Poll::Ready(());
-            }
-            shared.remember_sender(cx);
-            Poll::Pending
-        })
-        .await;
+        poll_fn(|cx| self.poll_closed(cx)).await;
+    }
+
+    /// Poll form of [`closed`](Self::closed).
+    pub fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut shared = self.shared.borrow_mut();
+        if !shared.receiver_alive {
+            return Poll::Ready(());
+        }
+        shared.remember_sender(cx);
+        Poll::Pending
     }
 }
 

@@ -66,6 +66,10 @@ fn summary(config: &Config, files: &[std::path::PathBuf]) -> String {
         let handler = match &route.handler {
             Handler::Mcp => "MCP".to_owned(),
             Handler::McpSse => "MCP (2024-11-05)".to_owned(),
+            Handler::Proxy(proxy) => match config.upstreams.get(proxy.upstream) {
+                Some(upstream) => format!("upstream {}", upstream.name),
+                None => "upstream".to_owned(),
+            },
             Handler::Files(files) => files.root.display().to_string(),
             Handler::Builtin(page) => format!("{page:?}").to_ascii_lowercase(),
         };

@@ -40,11 +40,15 @@ pub use sections::listener::Listener;
 pub use sections::log::{Log, LogTarget};
 pub use sections::mcp::{Mcp, Namespace};
 pub use sections::mcp_server::{Isolate, McpServer, McpTarget, McpTimeouts, ToolFilter};
+pub use sections::proxy::{Forwarded, ProxyRoute};
 pub use sections::real_ip::{AcceptId, RealIp};
 pub use sections::route::{Builtin, Handler, PathRule, Route};
 pub use sections::route_headers::RouteHeaders;
 pub use sections::route_settings::RouteSettings;
 pub use sections::server::{Driver, HeaderBuffers, Server};
+pub use sections::upstream::{
+    HashKey, ProxyTimeouts, Retry, ServerAddress, Upstream, UpstreamServer,
+};
 pub use sections::{Config, PORT};
 
 pub use crate::base::log::Level;

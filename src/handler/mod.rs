@@ -8,17 +8,19 @@ pub mod builtin;
 pub mod files;
 pub mod mcp;
 pub mod problem;
+pub mod proxy;
 
 use std::rc::Rc;
 
 use crate::base::clock::Now;
 use crate::config;
-use crate::filter::Client;
+use crate::filter::{Client, RequestId};
 use crate::handler::builtin::Pages;
 use crate::handler::files::Files;
 use crate::handler::mcp::{Gateway, HttpRequest};
 use crate::handler::problem::Problem;
-use crate::http::{Body, Method, RequestHead, Response};
+use crate::handler::proxy::Proxy;
+use crate::http::{Body, Hints, Method, RequestHead, Response};
 use crate::route::Match;
 
 /// Every handler of one shard.
@@ -30,6 +32,8 @@ pub struct Handlers {
     pub gateway: Option<Rc<Gateway>>,
     /// Files; `None` where no route has any.
     pub files: Option<Files>,
+    /// The proxy; `None` where there is no upstream.
+    pub proxy: Option<Rc<Proxy>>,
 }
 
 /// A request as handlers see it.
@@ -41,6 +45,12 @@ pub struct Incoming<'a> {
     pub found: Match<'a>,
     /// Who asks.
     pub client: &'a Client,
+    /// Its id in logs and towards upstreams.
+    pub id: &'a RequestId,
+    /// Where interim answers go.
+    pub hints: &'a Hints,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
     /// The content. Dropping it unread is allowed.
     pub body: Body,
     /// When the head was complete.
@@ -56,6 +66,11 @@ impl Handlers {
                 Some(files) if files.serve_kept(settings, &request, response) => {}
                 // Boxed like the gateway below.
                 Some(files) => Box::pin(files.look_up(settings, request, response)).await,
+                None => *response = Problem::Unavailable.response(),
+            },
+            config::Handler::Proxy(settings) => match &self.proxy {
+                // Boxed like the gateway below.
+                Some(proxy) => Box::pin(proxy.serve(settings, request, response)).await,
                 None => *response = Problem::Unavailable.response(),
             },
             config::Handler::Mcp | config::Handler::McpSse => match &self.gateway {

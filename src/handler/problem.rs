@@ -50,6 +50,21 @@ pub enum Problem {
     /// Too many ask for the same at once.
     #[error("too many requests of this kind are under way; try again in a second")]
     Busy,
+    /// No server of an upstream may be asked at the moment.
+    #[error("no server behind this path can be asked at the moment; try again in a second")]
+    NoUpstream,
+    /// No connection to the server.
+    #[error("the server behind this path cannot be reached")]
+    UpstreamUnreachable,
+    /// The connection to the server broke before its answer.
+    #[error("the server behind this path broke off before its answer")]
+    UpstreamFailed,
+    /// What the server sent is not HTTP.
+    #[error("the server behind this path sent an answer that is not valid HTTP")]
+    UpstreamInvalid,
+    /// The server did not answer in time.
+    #[error("the server behind this path did not answer in time")]
+    UpstreamTimedOut,
     /// A route leads to something that does not run.
     #[error("what answers this path does not run at the moment")]
     Unavailable,
@@ -70,7 +85,9 @@ impl Problem {
             Self::BadBody => 400,
             Self::BodyTimedOut => 408,
             Self::Internal => 500,
-            Self::Draining | Self::Busy | Self::Unavailable => 503,
+            Self::Draining | Self::Busy | Self::Unavailable | Self::NoUpstream => 503,
+            Self::UpstreamUnreachable | Self::UpstreamFailed | Self::UpstreamInvalid => 502,
+            Self::UpstreamTimedOut => 504,
         }
     }
 
@@ -83,7 +100,7 @@ impl Problem {
             .push_known(Known::CacheControl, b"no-store");
         match self {
             Self::MethodNotAllowed { allow } => response.headers.push(b"Allow", allow.as_bytes()),
-            Self::Busy => response.headers.push_known(Known::RetryAfter, b"1"),
+            Self::Busy | Self::NoUpstream => response.headers.push_known(Known::RetryAfter, b"1"),
             _ => {}
         }
         response

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::base::channel::Receiver;
 use crate::base::open_file::OpenFile;
-use crate::http::{HeaderList, Stored};
+use crate::http::{HeaderList, Source, Stored, Tunnel};
 
 /// A request's or response's content.
 #[derive(Debug, Default)]
@@ -26,6 +26,10 @@ pub enum Body {
     Pieces(Vec<Piece>),
     /// Content that is still being made. Dropping the receiver cancels whoever makes it.
     Stream(Receiver<Result<Frame, BodyError>>),
+    /// Content that is fetched as it is asked for. Dropping it cancels whoever makes it.
+    Source(Box<dyn Source>),
+    /// What follows a 101: no content, but bytes both ways until the connection ends.
+    Tunnel(Box<dyn Tunnel>),
 }
 
 /// A part of a body made of files.
@@ -96,12 +100,13 @@ impl Body {
     #[must_use]
     pub fn len(&self) -> Option<u64> {
         match self {
-            Self::Empty => Some(0),
+            Self::Empty | Self::Tunnel(_) => Some(0),
             Self::Static(bytes) => Some(bytes.len() as u64),
             Self::Full(bytes) => Some(bytes.len() as u64),
             Self::Stored(stored) => Some(stored.identity().len() as u64),
             Self::Pieces(pieces) => Some(pieces.iter().map(Piece::len).sum()),
             Self::Stream(_) => None,
+            Self::Source(source) => source.length(),
         }
     }
 

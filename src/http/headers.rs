@@ -207,6 +207,23 @@ impl HeaderList {
         }
     }
 
+    /// Appends those fields of another list for which `keep(known, name)` holds.
+    pub fn append_if(&mut self, other: &Self, mut keep: impl FnMut(Known, &[u8]) -> bool) {
+        self.bytes.reserve(other.bytes.len());
+        for field in &other.fields {
+            let (Some(name), Some(line)) =
+                (other.bytes.get(field.name()), other.bytes.get(field.line()))
+            else {
+                continue;
+            };
+            if keep(field.known, name) {
+                let start = self.bytes.len() as u32;
+                self.bytes.extend_from_slice(line);
+                self.add(Field { start, ..*field });
+            }
+        }
+    }
+
     /// Forgets every field and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
@@ -331,27 +348,28 @@ impl HeaderList {
 
     /// Keeps the fields for which `keep(known, name, value)` holds, in order.
     pub fn retain(&mut self, mut keep: impl FnMut(Known, &[u8], &[u8]) -> bool) {
-        let mut kept = Self {
-            bytes: Vec::with_capacity(self.bytes.len()),
-            ..Self::default()
-        };
-        for field in &self.fields {
+        let fields = core::mem::take(&mut self.fields);
+        let is_as_read = self.is_as_read;
+        let (mut end, mut count) = (0, 0);
+        self.present = 0;
+        for field in &fields {
             let (Some(name), Some(value)) =
                 (self.bytes.get(field.name()), self.bytes.get(field.value()))
             else {
                 continue;
             };
             if keep(field.known, name, value) {
-                let start = kept.bytes.len() as u32;
-                if let Some(line) = self.bytes.get(field.line()) {
-                    kept.bytes.extend_from_slice(line);
-                }
-                kept.add(Field { start, ..*field });
+                let line = field.line();
+                let start = end as u32;
+                end += line.len();
+                count += 1;
+                // Lines only move to the front, over those that are left out.
+                self.bytes.copy_within(line, start as usize);
+                self.add(Field { start, ..*field });
             }
         }
-        if kept.fields.len() != self.fields.len() {
-            *self = kept;
-        }
+        self.bytes.truncate(end);
+        self.is_as_read = is_as_read && count == fields.len();
     }
 
     /// Every field as HTTP/1.1 sends it: `Name: value` CRLF each, without the empty line.

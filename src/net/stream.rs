@@ -91,22 +91,21 @@ impl Stream {
     /// The error that waits on the socket: how a reset that follows the peer's end is noticed.
     #[must_use]
     pub fn pending_error(&self) -> Option<io::Error> {
-        let plain = match self {
+        self.plain().pending_error()
+    }
+
+    fn plain(&self) -> &Plain {
+        match self {
             Self::Tcp(plain) | Self::Unix(plain) => plain,
             Self::Tls(tls) => tls.plain(),
-        };
-        plain.with_socket(|socket| socket.take_error().ok().flatten())
+        }
     }
 
     /// How many sent bytes the peer's TCP has not acknowledged. Those have not reached the
     /// program behind it, so what they would complete was not acted on. Told also after the
     /// connection was reset.
     pub fn unacknowledged(&self) -> io::Result<usize> {
-        let plain = match self {
-            Self::Tcp(plain) | Self::Unix(plain) => plain,
-            Self::Tls(tls) => tls.plain(),
-        };
-        sys::unacknowledged(plain.fd.as_fd())
+        self.plain().unacknowledged()
     }
 
     /// The peer's address; `None` for Unix sockets.
@@ -246,6 +245,17 @@ impl Plain {
                 .await?;
         }
         Ok(())
+    }
+
+    /// See [`Stream::pending_error`].
+    #[must_use]
+    pub fn pending_error(&self) -> Option<io::Error> {
+        self.with_socket(|socket| socket.take_error().ok().flatten())
+    }
+
+    /// See [`Stream::unacknowledged`].
+    pub fn unacknowledged(&self) -> io::Result<usize> {
+        sys::unacknowledged(self.fd.as_fd())
     }
 
     /// `shutdown(2)`.

@@ -9,6 +9,7 @@ mod session;
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -18,6 +19,9 @@ use crate::net::stream::Plain;
 
 /// Ciphertext read at once: one full TLS record with its overhead.
 const CIPHERTEXT_BYTES: usize = 17 * 1024;
+
+/// Plaintext taken by one call that does not wait.
+const ENCRYPTED_MAX: usize = 64 * 1024;
 
 /// Why a TLS connection cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +75,12 @@ impl TlsConnector {
         })
     }
 
+    /// A connector with settings of its own: roots, client certificate, protocols.
+    #[must_use]
+    pub const fn with_config(config: Arc<ClientConfig>) -> Self {
+        Self { config }
+    }
+
     /// Shakes hands over a connected socket. `host` goes into SNI and is what the certificate
     /// must be for.
     pub async fn connect(&self, host: &str, plain: Plain) -> Result<TlsStream, TlsError> {
@@ -80,9 +90,10 @@ impl TlsConnector {
         let session = ClientConnection::new(Arc::clone(&self.config), name)
             .map_err(|error| TlsError::SetUp(error.to_string()))?;
         let mut stream = TlsStream {
-            plain,
+            plain: Rc::new(plain),
             session,
             ciphertext: Vec::new(),
+            outgoing: Vec::new(),
         };
         stream.handshake().await.map_err(TlsError::Handshake)?;
         Ok(stream)
@@ -92,17 +103,82 @@ impl TlsConnector {
 /// A TLS connection, client side.
 #[derive(Debug)]
 pub struct TlsStream {
-    plain: Plain,
+    plain: Rc<Plain>,
     session: ClientConnection,
     /// Read from the socket and not yet fed to rustls; seldom more than nothing.
     ciphertext: Vec<u8>,
+    /// Encrypted by a call that does not wait, and not sent yet.
+    outgoing: Vec<u8>,
 }
 
 impl TlsStream {
     /// The socket underneath.
     #[must_use]
-    pub fn plain(&self) -> &Plain {
+    pub const fn plain(&self) -> &Rc<Plain> {
         &self.plain
+    }
+
+    /// The protocol that was agreed on (ALPN).
+    #[must_use]
+    pub fn protocol(&self) -> Option<&[u8]> {
+        self.session.alpn_protocol()
+    }
+
+    /// Reads what has come and never waits: `WouldBlock` if that is nothing.
+    pub fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        loop {
+            match self.take_plaintext(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            if self.ciphertext.is_empty() {
+                self.ciphertext.reserve_exact(CIPHERTEXT_BYTES);
+                let read = self.plain.try_read(&mut self.ciphertext);
+                if read.is_err() {
+                    self.ciphertext = Vec::new();
+                }
+                read?;
+            }
+            let fed = self.feed();
+            // Answers to the peer (key updates, alerts); what does not fit goes with the next.
+            let _ = self.try_flush();
+            fed?;
+        }
+    }
+
+    /// Encrypts what it may of several parts without their first `skipped` bytes, and sends of
+    /// that what fits. `WouldBlock`: what was encrypted before has not left yet.
+    pub fn try_write(&mut self, parts: &[&[u8]], skipped: usize) -> io::Result<usize> {
+        self.try_flush()?;
+        let (mut skipped, mut taken) = (skipped, 0);
+        for part in parts {
+            let rest = part.get(skipped..).unwrap_or_default();
+            skipped = skipped.saturating_sub(part.len());
+            let rest = rest.get(..ENCRYPTED_MAX - taken).unwrap_or(rest);
+            let mut rest = rest;
+            while !rest.is_empty() {
+                let count = self.session.writer().write(rest)?;
+                self.session.write_tls(&mut self.outgoing)?;
+                taken += count;
+                rest = rest.get(count..).unwrap_or_default();
+            }
+        }
+        match self.try_flush() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(taken),
+        }
+    }
+
+    /// Sends what was encrypted. `WouldBlock`: not all of it fits.
+    pub fn try_flush(&mut self) -> io::Result<()> {
+        while self.session.wants_write() {
+            self.session.write_tls(&mut self.outgoing)?;
+        }
+        while !self.outgoing.is_empty() {
+            let sent = self.plain.try_write(&self.outgoing)?;
+            self.outgoing.drain(..sent);
+        }
+        Ok(())
     }
 
     /// See [`Stream::read`](crate::net::Stream::read).
@@ -184,6 +260,18 @@ impl TlsStream {
             self.ciphertext.reserve_exact(CIPHERTEXT_BYTES);
             self.plain.read(&mut self.ciphertext).await?;
         }
+        match self.feed() {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                // The alert says why; the error is what matters here.
+                let _ = self.flush().await;
+                Err(error)
+            }
+            fed => fed,
+        }
+    }
+
+    /// Feeds rustls with the ciphertext at hand until it has plaintext.
+    fn feed(&mut self) -> io::Result<usize> {
         let ciphertext = std::mem::take(&mut self.ciphertext);
         let mut rest = ciphertext.as_slice();
         if rest.is_empty() {
@@ -197,11 +285,7 @@ impl TlsStream {
             match self.session.process_new_packets() {
                 Ok(state) if state.plaintext_bytes_to_read() > 0 => break,
                 Ok(_) => {}
-                Err(error) => {
-                    // The alert says why; the error below is what matters here.
-                    let _ = self.flush().await;
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-                }
+                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
             }
         }
         let used = ciphertext.len() - rest.len();
@@ -210,7 +294,7 @@ impl TlsStream {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        let mut ciphertext = Vec::new();
+        let mut ciphertext = std::mem::take(&mut self.outgoing);
         while self.session.wants_write() {
             self.session.write_tls(&mut ciphertext)?;
         }

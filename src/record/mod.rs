@@ -19,7 +19,7 @@ use crate::base::clock::Now;
 use crate::base::ids::Ids;
 use crate::filter::limit::Keeper;
 use crate::filter::{Client, RequestId};
-use crate::http::{Method, RequestHead, Response};
+use crate::http::{Hints, Method, RequestHead, Response};
 use crate::metrics::{Counter, Recorder};
 use crate::record::format::Line;
 use crate::route::Label;
@@ -45,6 +45,10 @@ pub struct Exchange {
     pub client: Client,
     /// Whether it gets a line in the access log.
     pub is_logged: bool,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
+    /// Interim answers on their way to the client.
+    pub hints: Hints,
     /// Its route's rules for response fields; 0 for none.
     pub rules: u16,
     /// What it holds until it is over.
@@ -126,6 +130,8 @@ impl Record {
             id: RequestId::new(head, accepts, &mut self.ids.borrow_mut(), now.unix),
             client,
             is_logged: true,
+            is_secure: false,
+            hints: Hints::default(),
             rules: 0,
             kept: Keeper::default(),
             started: now,

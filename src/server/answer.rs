@@ -19,8 +19,8 @@ use crate::server::Server;
 use crate::server::connection::Close;
 use crate::server::content::{Content, Wire};
 use crate::server::deadlines::{Limit, Place};
-use crate::server::pieces;
 use crate::server::reader::Reader;
+use crate::server::{pieces, pulled, tunnel};
 
 /// Content up to so many bytes is copied behind its head; beyond it a second part of the write
 /// costs less than the copy.
@@ -72,10 +72,11 @@ pub(super) fn gather(
     (response, kind): (&Response, BodyKind),
 ) -> Option<Sending> {
     let bytes = match (kind, &response.body) {
+        (_, Body::Tunnel(_)) => return None,
         (BodyKind::None, _) | (_, Body::Empty) => &[],
         (_, Body::Static(bytes)) => *bytes,
         (_, Body::Full(bytes)) => bytes,
-        (_, Body::Stored(_) | Body::Pieces(_) | Body::Stream(_)) => return None,
+        (_, Body::Stored(_) | Body::Pieces(_) | Body::Stream(_) | Body::Source(_)) => return None,
     };
     if output.len() + bytes.len() > GATHER_BYTES_MAX || bytes.len() > COPY_BYTES_MAX {
         return None;
@@ -97,6 +98,11 @@ pub(super) async fn send(
     now: &mut Now,
 ) -> Sending {
     let (body_bytes, result) = match (kind, core::mem::take(&mut response.body)) {
+        (_, Body::Tunnel(tunnel)) => {
+            let carried = Box::pin(tunnel::carry(wire, tunnel)).await;
+            *now = wire.server.time.now();
+            carried
+        }
         (BodyKind::None, _) | (_, Body::Empty) => (0, Ok(())),
         (_, Body::Static(bytes)) => (bytes.len() as u64, whole(wire, bytes, now).await),
         (_, Body::Full(bytes)) => (bytes.len() as u64, whole(wire, &bytes, now).await),
@@ -112,6 +118,11 @@ pub(super) async fn send(
         }
         (_, Body::Pieces(pieces)) => {
             let sent = Box::pin(pieces::send(wire, pieces)).await;
+            *now = wire.server.time.now();
+            sent
+        }
+        (kind, Body::Source(source)) => {
+            let sent = Box::pin(pulled::send(wire, content, source, kind)).await;
             *now = wire.server.time.now();
             sent
         }

@@ -132,7 +132,7 @@ impl Connection {
             Some(Limit::Body) => Counter::TimeoutBody,
             Some(Limit::Send) => Counter::TimeoutSend,
             Some(Limit::KeepAlive) => Counter::TimeoutKeepAlive,
-            Some(Limit::Linger) | None => return,
+            Some(Limit::Linger | Limit::Answer) | None => return,
         };
         self.server.recorder.count(counter);
     }

@@ -18,7 +18,7 @@ use crate::metrics::{Counter, Recorder};
 use crate::net::buffers::Buffers;
 use crate::net::disk::Disk;
 use crate::net::{give_way, sleep, spawn};
-use crate::server::pieces;
+use crate::server::{pieces, pulled};
 
 /// Bytes encoded at a time: well below a millisecond with every default level.
 const SLICE_BYTES: usize = 16 * 1024;
@@ -94,6 +94,10 @@ impl Encoding {
             Body::Stream(frames) => {
                 return plan.finish(response, self.stream(frames, lent, plan));
             }
+            Body::Source(source) => {
+                let frames = pulled::frames(source);
+                return plan.finish(response, self.stream(frames, lent, plan));
+            }
             Body::Full(bytes) => bytes,
             Body::Static(bytes) => Bytes::from_static(bytes),
             Body::Stored(stored) => stored.identity().clone(),
@@ -101,7 +105,10 @@ impl Encoding {
                 let frames = pieces::frames(pieces, self.disk.clone(), &self.buffers);
                 return plan.finish(response, self.stream(frames, lent, plan));
             }
-            Body::Empty => return,
+            body @ (Body::Empty | Body::Tunnel(_)) => {
+                response.body = body;
+                return;
+            }
         };
         if whole.len() > WHOLE_BYTES_MAX {
             return plan.finish(response, self.large(whole, lent, plan.coding));

@@ -86,6 +86,9 @@ pub(super) fn answer_at_once(
         head,
         found,
         client: &exchange.client,
+        id: &exchange.id,
+        hints: &exchange.hints,
+        is_secure: exchange.is_secure,
         body: Body::Empty,
         now,
     };
@@ -152,6 +155,9 @@ pub(super) async fn answer(
         head,
         found,
         client: &exchange.client,
+        id: &exchange.id,
+        hints: &exchange.hints,
+        is_secure: exchange.is_secure,
         body,
         now,
     };
@@ -291,7 +297,9 @@ pub(super) fn respond(
     let mut is_like_others = false;
     framed.write(response, bytes, |bytes| {
         let time = &server.time;
-        time.with_date(now, |line| bytes.extend_from_slice(line));
+        if !response.headers.contains(Known::Date) {
+            time.with_date(now, |line| bytes.extend_from_slice(line));
+        }
         if !is_logged {
             // Straight behind the handler's fields: the same lines without a list of them.
             let headers = &response.headers;

@@ -20,7 +20,7 @@ use std::net::Shutdown;
 use crate::base::clock::{self, Now};
 use crate::http::h1::{BodyKind, Event, Next};
 use crate::http::h2::{Begins, begins_with_preface};
-use crate::http::{Body, RequestHead, Response};
+use crate::http::{Body, Hints, RequestHead, Response, Version};
 use crate::metrics::Counter;
 use crate::record::{Ended, Exchange, Seen};
 use crate::route::{Label, Match};
@@ -208,7 +208,8 @@ impl Connection {
         {
             return Box::pin(self.refuse(lent, error.status(), &error, *now)).await;
         }
-        let exchange = exchange::open(server, head, found, (self.peer, *now));
+        let mut exchange = exchange::open(server, head, found, (self.peer, *now));
+        exchange.is_secure = self.tls.is_some();
         let mut wire = Wire {
             server,
             place: &self.place,
@@ -385,7 +386,7 @@ async fn answer_in_time(
     let handled = {
         let asked = (found, exchange);
         let handling = exchange::answer(wire.server, asked, head, (body, *now), response);
-        handle(pin!(handling), &mut content, wire).await
+        handle(pin!(handling), &mut content, wire, &exchange.hints).await
     };
     now.mono = clock::mono();
     if handled == Handled::Unwanted {
@@ -410,6 +411,23 @@ impl Wire<'_> {
         let kind = self.respond((exchange, head), response, handled, *now);
         let gathered = answer::gather(self.output, (response, kind));
         Some(gathered.map_or(Begun::Head(kind), Begun::Whole))
+    }
+
+    /// Sends interim answers. Everything before them has been sent, so the socket has room for a
+    /// few lines; a client of HTTP/1.0 would not understand them.
+    fn pass_on(&self, hints: &Hints) -> Result<(), Close> {
+        for hint in hints.take() {
+            if self.codec.version() == Version::Http10 {
+                continue;
+            }
+            let mut lines = Vec::new();
+            hint.write(&mut lines);
+            match self.reader.socket().try_write(&lines) {
+                Ok(sent) if sent == lines.len() => {}
+                _ => return Err(Close::Now),
+            }
+        }
+        Ok(())
     }
 
     /// Begins the response; says how its content is to be sent.
@@ -440,6 +458,7 @@ async fn handle(
     mut handling: Pin<&mut impl Future<Output = bool>>,
     content: &mut Content,
     wire: &mut Wire<'_>,
+    hints: &Hints,
 ) -> Handled {
     let first = poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await;
     if let Poll::Ready(is_well) = first {
@@ -452,7 +471,11 @@ async fn handle(
         return Handled::Unwanted;
     }
     poll_fn(|cx| {
-        if let Poll::Ready(is_well) = handling.as_mut().poll(cx) {
+        let polled = handling.as_mut().poll(cx);
+        if wire.pass_on(hints).is_err() {
+            return Poll::Ready(Handled::Unwanted);
+        }
+        if let Poll::Ready(is_well) = polled {
             return Poll::Ready(Handled::whether(is_well));
         }
         content.poll(cx, wire, false).map(|Gone| Handled::Unwanted)

@@ -9,7 +9,6 @@ mod answer;
 mod connection;
 mod content;
 mod counting;
-mod deadlines;
 mod drain;
 mod encode;
 mod entrance;
@@ -20,12 +19,14 @@ mod lent;
 mod opening;
 mod pieces;
 mod prepared;
+mod pulled;
 mod reader;
 mod time;
+mod tunnel;
 
+pub use crate::net::deadlines::{self, Deadlines, SWEEP_INTERVAL};
 pub use accept::accept;
 pub use counting::{Counting, Links};
-pub use deadlines::{Deadlines, SWEEP_INTERVAL};
 pub use drain::Drain;
 pub use time::Time;
 

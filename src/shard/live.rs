@@ -13,6 +13,7 @@ use crate::filter::compress::{Compressor, Desk};
 use crate::handler::Handlers;
 use crate::handler::builtin::{Catalogue, Pages, Setup};
 use crate::handler::files::{self, Files};
+use crate::handler::proxy::Proxy;
 use crate::http::Shelf;
 use crate::metrics::{Counter, Gauge, Recorder, RuntimeInfo, ShardSnapshot};
 use crate::net::buffers::Buffers;
@@ -25,6 +26,7 @@ use crate::server::{Counting, Deadlines, Drain, Parts, SWEEP_INTERVAL, Server, T
 use crate::shard::TlsGeneration;
 use crate::shard::gateway::Running;
 use crate::shard::{Launch, Message, Report, Sockets};
+use crate::upstream::group;
 
 /// Orders that may wait: one of each kind.
 const ORDERS_MAX: usize = 4;
@@ -38,7 +40,8 @@ pub(super) async fn live(
     let drain = Rc::new(Drain::new());
     let (server, running) = build(&launch, sockets, &drain, &runtime);
     let server = Rc::new(server);
-    spawn(sweep(Rc::clone(&server), Rc::clone(&sockets.connections)));
+    let tables = [&sockets.connections, &sockets.upstreams].map(Rc::clone);
+    spawn(sweep(Rc::clone(&server), tables));
     let mut listeners = Vec::new();
     for bound in core::mem::take(&mut launch.listeners) {
         listeners.push(Listener::new(bound)?);
@@ -178,6 +181,7 @@ fn build(
             pages: Pages::new(setup, &router),
             gateway: Some(Rc::clone(&running.gateway)),
             files: files.map(|shared| Files::new(config, shared)),
+            proxy: proxy(launch, sockets, &buffers),
         },
         router,
         compressor: Compressor::new(&config.compression, &shelf, desk),
@@ -191,6 +195,18 @@ fn build(
         log: launch.log.clone(),
     });
     (server, running)
+}
+
+/// The way to the servers of `[upstream.NAME]`, where there are any.
+fn proxy(launch: &Launch, sockets: &Sockets, buffers: &Buffers) -> Option<Rc<Proxy>> {
+    let parts = group::Parts {
+        resolver: launch.ends.resolver.clone(),
+        buffers: buffers.clone(),
+        deadlines: Rc::clone(&sockets.upstreams),
+        log: launch.log.clone(),
+        heads: Rc::default(),
+    };
+    Proxy::new(&launch.config, parts, launch.seed)
 }
 
 /// What the supervisor wants next.
@@ -246,11 +262,13 @@ fn snapshot(server: &Server) -> ShardSnapshot {
 
 /// Ends overdue waits, takes what other threads have made and hands buffered log lines on, for
 /// ever.
-async fn sweep(server: Rc<Server>, connections: Rc<Deadlines>) {
+async fn sweep(server: Rc<Server>, tables: [Rc<Deadlines>; 2]) {
     loop {
         sleep(SWEEP_INTERVAL).await;
         let now = crate::base::clock::mono();
-        connections.sweep(now);
+        for table in &tables {
+            table.sweep(now);
+        }
         server.record().sweep(now);
         if let Some(counting) = server.counting() {
             counting.sweep(now);

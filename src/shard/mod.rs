@@ -154,6 +154,7 @@ pub fn run(launch: Launch) {
             sockets.connections.end_all();
             sockets.listeners.close_leaked();
             sockets.connections.close_leaked();
+            sockets.upstreams.close_leaked();
             true
         }
     };
@@ -165,6 +166,8 @@ pub fn run(launch: Launch) {
 struct Sockets {
     listeners: Rc<Deadlines>,
     connections: Rc<Deadlines>,
+    /// Connections to servers of `[upstream.NAME]`.
+    upstreams: Rc<Deadlines>,
 }
 
 fn runtime_info(runtime: &Runtime) -> RuntimeInfo {

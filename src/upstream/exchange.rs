@@ -145,7 +145,9 @@ impl Exchange {
                     }
                 }
                 // A machine that waits for a head reports neither.
-                ClientEvent::Body { .. } | ClientEvent::End { .. } => return Ok(()),
+                ClientEvent::Body { .. }
+                | ClientEvent::End { .. }
+                | ClientEvent::Switched { .. } => return Ok(()),
             }
         }
     }
@@ -257,7 +259,9 @@ impl Exchange {
                     }
                 }
                 // The head has been read; nothing of the kind can follow.
-                ClientEvent::Interim { .. } | ClientEvent::Response { .. } => return Ok(None),
+                ClientEvent::Interim { .. }
+                | ClientEvent::Response { .. }
+                | ClientEvent::Switched { .. } => return Ok(None),
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod client;
 mod exchange;
+pub mod group;
 
 pub use crate::http::endpoint::{Endpoint, Origin, UrlError};
 pub use client::{Client, Error, Limits, Parts, Request};

@@ -254,6 +254,8 @@ pub fn receive(pieces: &[&[u8]], methods: &[&str], limits: Limits) -> Vec<Receiv
                 continue;
             }
             ClientEvent::End { consumed } => window.discard(consumed),
+            // Nothing here asks for a switch.
+            ClientEvent::Switched { .. } => unreachable!("no switch was asked for"),
         }
         let Some(mut done) = message.take() else {
             return received;

@@ -285,7 +285,9 @@ impl Response {
                         self.is_done = true;
                     }
                 }
-                ClientEvent::Interim { .. } | ClientEvent::Response { .. } => {
+                ClientEvent::Interim { .. }
+                | ClientEvent::Response { .. }
+                | ClientEvent::Switched { .. } => {
                     return Err(HttpError::Closed);
                 }
             }

@@ -12,12 +12,14 @@ pub(super) mod listener;
 pub(super) mod log;
 pub(super) mod mcp;
 pub(super) mod mcp_server;
+pub(super) mod proxy;
 pub(super) mod real_ip;
 pub(super) mod route;
 pub(super) mod route_headers;
 pub(super) mod route_settings;
 pub(super) mod server;
 pub(super) mod tls;
+pub(super) mod upstream;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -31,6 +33,7 @@ use real_ip::{AcceptId, RawRealIp, RawRequestId, RealIp};
 use route::{RawRoute, Route, builtin_routes};
 use route_settings::Named;
 use server::{RawServer, Server};
+use upstream::{RawUpstream, Upstream};
 
 use super::expand::{Env, home};
 use super::problem::{At, Findings, Problem};
@@ -98,6 +101,8 @@ section! {
         connection_limit: Map<RawConnectionLimit>,
         /// Which responses are compressed, and how hard.
         compression: RawCompression,
+        /// Servers that routes hand their requests to, by name.
+        upstream: Map<RawUpstream>,
         /// Who answers which paths, besides the built-in routes.
         route: Vec<RawRoute>,
         /// The MCP gateway and its servers.
@@ -134,6 +139,8 @@ pub struct Config {
     pub connection_limits: Vec<ConnectionLimit>,
     /// `[compression]`
     pub compression: Compression,
+    /// `[upstream.NAME]`
+    pub upstreams: Vec<Upstream>,
     /// `[[route]]`; the built-in ones are already in.
     pub routes: Vec<Route>,
     /// `[mcp]`
@@ -159,6 +166,7 @@ impl Default for Config {
             rate_limits: Vec::new(),
             connection_limits: Vec::new(),
             compression: Compression::default(),
+            upstreams: Vec::new(),
             routes: builtin_routes(),
             mcp: Mcp {
                 demo: true,
@@ -179,7 +187,9 @@ pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings)
     let rate_limits = limit::resolve_rates(raw.rate_limit.unwrap_or_default(), found);
     let connection_limits =
         limit::resolve_connections(raw.connection_limit.unwrap_or_default(), found);
+    let upstreams = upstream::resolve(raw.upstream.unwrap_or_default(), around, found);
     let named = Named {
+        upstreams: &upstreams,
         rate_limits: &rate_limits,
         connection_limits: &connection_limits,
     };
@@ -196,6 +206,7 @@ pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings)
         },
         headers: headers::resolve(raw.headers.unwrap_or_default(), found),
         compression: compression::resolve(raw.compression.unwrap_or_default(), found),
+        upstreams,
         routes,
         real_ip: real_ip::resolve(raw.real_ip, found),
         accept_id: real_ip::resolve_id(raw.request_id),

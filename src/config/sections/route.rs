@@ -6,12 +6,13 @@ use super::Around;
 use super::access::RawNetwork;
 use super::files::{self, Files, RawFileCache, SymlinksWord};
 use super::limit::Names;
+use super::proxy::{self, ForwardedWord, ProxyRoute, RawProxyHeaders};
 use super::route_headers::RawRouteHeaders;
 use super::route_settings::{self, Named, RouteSettings};
-use crate::config::kinds::{Size, words};
+use crate::config::kinds::{Period, Size, words};
 use crate::config::problem::{Findings, Problem};
 use crate::config::read::{Map, Placed, section};
-use crate::config::units::GIB;
+use crate::config::units::{DAY_MS, GIB};
 
 section! {
     /// Who answers a path.
@@ -22,6 +23,25 @@ section! {
         builtin: BuiltinWord,
         /// The MCP gateway, at this path and below.
         mcp: bool,
+        /// The [upstream.NAME] that its requests go to.
+        proxy: Placed<String>,
+        /// Whether content that comes faster than the client takes it is read ahead.
+        buffering: bool,
+        /// Whether a request's content is waited for, up to 128 KiB, before a server is asked.
+        request_buffering: bool,
+        /// The upstream's connect_timeout, where this route has another.
+        connect_timeout: Period<1, DAY_MS>,
+        /// The upstream's send_timeout, where this route has another.
+        send_timeout: Period<1, DAY_MS>,
+        /// The upstream's read_timeout, where this route has another.
+        read_timeout: Period<1, DAY_MS>,
+        /// The Host that the upstream gets: "client" is the client's.
+        proxy_host: String,
+        /// What becomes of X-Forwarded-For and Forwarded: "append" to what the client says,
+        /// "replace" it, or "off".
+        forwarded: ForwardedWord,
+        /// What is done to the fields of requests to the upstream.
+        proxy_headers: RawProxyHeaders,
         /// Whether its requests have lines in the access log.
         access_log: bool,
         /// Whether responses may be compressed; by default they may.
@@ -128,6 +148,8 @@ pub enum Handler {
     Mcp,
     /// The gateway's transport of 2024-11-05 (HTTP+SSE), at `/sse` and `/messages`.
     McpSse,
+    /// `proxy = "NAME"`: a server behind.
+    Proxy(Arc<ProxyRoute>),
     /// `files` or `root`: files below a directory.
     Files(Arc<Files>),
 }
@@ -186,6 +208,10 @@ pub(super) fn resolve(
         let handler = match choice {
             Choice::Builtin(page) => Handler::Builtin(page),
             Choice::Mcp => Handler::Mcp,
+            Choice::Proxy => match proxy::resolve(&mut route, named.upstreams, found) {
+                Some(settings) => Handler::Proxy(settings),
+                None => continue,
+            },
             Choice::Files => match files::resolve(&mut route, &rule, sites, around, found) {
                 Some(files) => Handler::Files(files),
                 None => continue,
@@ -195,6 +221,7 @@ pub(super) fn resolve(
             Handler::Files(_) => sites += 1,
             _ => files::refuse_strays(&route, &path.at, found),
         }
+        proxy::refuse_strays(&route, &path.at, found);
         routes.push(Route {
             path: rule,
             handler,
@@ -219,10 +246,11 @@ enum Choice {
     Builtin(Builtin),
     Mcp,
     Files,
+    Proxy,
 }
 
 /// The keys of a route that say so.
-const CHOICES: [&str; 4] = ["builtin", "mcp", "files", "root"];
+const CHOICES: [&str; 5] = ["builtin", "mcp", "files", "root", "proxy"];
 
 fn choice(route: &RawRoute, path: &Placed<String>, found: &mut Findings) -> Option<Choice> {
     let mut choices = Vec::new();
@@ -238,6 +266,9 @@ fn choice(route: &RawRoute, path: &Placed<String>, found: &mut Findings) -> Opti
     if route.root.is_some() {
         choices.push(("root", Choice::Files));
     }
+    if route.proxy.is_some() {
+        choices.push(("proxy", Choice::Proxy));
+    }
     let names: Vec<String> = choices
         .iter()
         .map(|(name, _)| format!("`{name}`"))
@@ -248,7 +279,7 @@ fn choice(route: &RawRoute, path: &Placed<String>, found: &mut Findings) -> Opti
         0 if CHOICES.iter().any(|key| route.unread.contains(key)) => return None,
         0 => (
             "nobody answers this path",
-            "add `mcp = true`, `builtin = \"…\"` or `files = \"…\"`".to_owned(),
+            "add `mcp = true`, `builtin = \"…\"`, `files = \"…\"` or `proxy = \"…\"`".to_owned(),
         ),
         _ => (
             "two handlers for one path",

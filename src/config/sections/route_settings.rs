@@ -4,6 +4,7 @@ use super::access::{Access, networks};
 use super::limit::{self, ConnectionLimit, RateLimit};
 use super::route::RawRoute;
 use super::route_headers::{self, RouteHeaders};
+use super::upstream::Upstream;
 use crate::config::problem::Findings;
 
 /// What a route sets for its requests. The default is a route that sets nothing. Whatever is
@@ -29,6 +30,7 @@ pub struct RouteSettings {
 /// What routes refer to by name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Named<'a> {
+    pub(super) upstreams: &'a [Upstream],
     pub(super) rate_limits: &'a [RateLimit],
     pub(super) connection_limits: &'a [ConnectionLimit],
 }

@@ -98,7 +98,9 @@ impl Compressor {
             Body::Static(bytes) => bytes.len() as u64 >= self.min_length,
             Body::Stored(stored) => stored.identity().len() as u64 >= self.min_length,
             Body::Stream(_) => true,
+            Body::Source(source) => source.length().is_none_or(|len| len >= self.min_length),
             Body::Pieces(pieces) => pieces.iter().map(Piece::len).sum::<u64>() >= self.min_length,
+            Body::Tunnel(_) => false,
             Body::Empty => request.method == Method::Head,
         };
         if !may_be_long_enough || self.offered.is_empty() {

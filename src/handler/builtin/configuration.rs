@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::configuration_proxy;
 use super::json::{Json, object};
 
 use crate::config::redact::{self, HIDDEN};
@@ -22,13 +23,14 @@ pub(super) fn view(config: &Config) -> Json {
         .iter()
         .map(|(name, value)| object! { "name": name.as_str(), "value": value.as_str() })
         .collect();
-    let routes: Vec<Json> = config.routes.iter().map(route).collect();
+    let routes: Vec<Json> = config.routes.iter().map(|one| route(one, config)).collect();
     object! {
         "server": server(&config.server),
         "log": log(&config.log),
         "listeners": listeners,
         "headers": headers,
         "compression": compression(&config.compression),
+        "upstreams": configuration_proxy::upstreams(config),
         "routes": routes,
         "mcp": mcp(&config.mcp),
         "metrics": config.metrics,
@@ -152,7 +154,7 @@ fn compression(compression: &Compression) -> Json {
     }
 }
 
-fn route(route: &Route) -> Json {
+fn route(route: &Route, config: &Config) -> Json {
     let path = match &route.path {
         PathRule::Exact(path) => format!("={path}"),
         PathRule::Prefix(path) => path.clone(),
@@ -160,6 +162,7 @@ fn route(route: &Route) -> Json {
     match &route.handler {
         Handler::Builtin(page) => object! { "path": path, "builtin": builtin(*page) },
         Handler::Files(files) => site(&path, files),
+        Handler::Proxy(settings) => configuration_proxy::route(&path, settings, config),
         Handler::Mcp => object! { "path": path, "mcp": true },
         Handler::McpSse => object! { "path": path, "mcp": "2024-11-05" },
     }

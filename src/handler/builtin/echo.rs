@@ -41,8 +41,8 @@ async fn read(body: Body) -> Result<Vec<u8>, Problem> {
         Body::Static(bytes) => add(bytes)?,
         Body::Full(bytes) => add(&bytes)?,
         Body::Stored(stored) => add(stored.identity())?,
-        // Requests are not made of files.
-        Body::Pieces(_) => return Err(Problem::BadBody),
+        // Requests are not made of files or answers.
+        Body::Pieces(_) | Body::Source(_) | Body::Tunnel(_) => return Err(Problem::BadBody),
         Body::Stream(mut frames) => {
             while let Some(frame) = frames.recv().await {
                 match frame.map_err(refusal)? {

@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod configuration;
+mod configuration_proxy;
 mod echo;
 mod events;
 mod health;

@@ -30,9 +30,9 @@ fn describe(routes: &[(String, Handler)]) -> Option<Json> {
                 let item = pages.get(page_name(*page, path))?;
                 paths.push((path.clone(), Json::Read(item.clone())));
             }
-            // Files are no interface to describe, and nobody should begin with MCP's transport
-            // of 2024-11-05.
-            Handler::Files(_) | Handler::McpSse => {}
+            // Files and what is behind are no interfaces of ours, and nobody should begin with
+            // MCP's transport of 2024-11-05.
+            Handler::Files(_) | Handler::Proxy(_) | Handler::McpSse => {}
             Handler::Mcp => {
                 let item = pages.get("mcp")?;
                 paths.push((path.clone(), Json::Read(item.clone())));

@@ -8,11 +8,12 @@ use sonic_rs::{JsonContainerTrait, JsonValueTrait, Value};
 
 use super::*;
 use crate::base::channel;
+use crate::base::ids::Ids;
 use crate::config::{McpServer, McpTarget, PathRule, Route};
-use crate::filter::Client;
+use crate::filter::{Client, RequestId};
 use crate::handler::Handlers;
 use crate::handler::mcp::link::{Item, ServerId, ServerState, Status, Transport};
-use crate::http::{Body, BodyError, Frame};
+use crate::http::{Body, BodyError, Frame, Hints};
 use crate::mcp::revision::Revision;
 use crate::metrics::{Collector, Process};
 use crate::net::across;
@@ -95,6 +96,7 @@ impl Shard {
                 pages,
                 gateway: None,
                 files: None,
+                proxy: None,
             },
             router,
             draining,
@@ -128,6 +130,9 @@ impl Shard {
                     found,
                     body,
                     now,
+                    id: &RequestId::new(&head, false, &mut Ids::new(1), now.unix),
+                    hints: &Hints::default(),
+                    is_secure: false,
                 };
                 self.handlers.handle(request, &mut response).await;
             }
@@ -151,7 +156,7 @@ impl Answer {
             Body::Static(bytes) => *bytes,
             Body::Full(bytes) => &bytes[..],
             Body::Stored(stored) => stored.identity(),
-            Body::Pieces(_) | Body::Stream(_) => panic!("a stream"),
+            _ => panic!("a stream"),
         };
         String::from_utf8(bytes.to_vec()).unwrap()
     }
@@ -625,6 +630,9 @@ fn a_handlers_future_stays_small() {
         found: shard.router.find(b"/health").unwrap(),
         body: Body::Empty,
         now: shard.started,
+        id: &RequestId::new(&head, false, &mut Ids::new(1), shard.started.unix),
+        hints: &Hints::default(),
+        is_secure: false,
     };
     let future = shard.handlers.handle(request, &mut response);
     let bytes = size_of_val(&future);

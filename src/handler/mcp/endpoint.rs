@@ -251,8 +251,8 @@ pub(super) async fn collect(body: Body, max: u64) -> Result<Bytes, BodyError> {
             fits(bytes.len())?;
             return Ok(bytes.clone());
         }
-        // Requests are not made of files.
-        Body::Pieces(_) => return Err(BodyError::Malformed),
+        // Requests are not made of files or answers.
+        Body::Pieces(_) | Body::Source(_) | Body::Tunnel(_) => return Err(BodyError::Malformed),
         Body::Stream(pieces) => pieces,
     };
     let mut whole = BytesMut::new();

@@ -28,6 +28,8 @@ pub struct ClientConn {
     method: Method,
     interim_count: u8,
     persists: bool,
+    /// The request asked for another protocol.
+    asks_switch: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,11 @@ pub enum ClientEvent {
         /// 100, 102, 103 …
         status: u16,
     },
+    /// A 101: what follows is another protocol. The machine is done with the connection.
+    Switched {
+        /// How many bytes to discard.
+        consumed: usize,
+    },
     /// The final response's head; it is in the `head` that was passed.
     Response {
         /// How many bytes to discard.
@@ -99,6 +106,7 @@ impl ClientConn {
             method: Method::Get,
             interim_count: 0,
             persists: true,
+            asks_switch: false,
         }
     }
 
@@ -122,6 +130,7 @@ impl ClientConn {
         self.scan = HeadScan::default();
         self.interim_count = 0;
         self.persists = true;
+        self.asks_switch = false;
         let declared = match body {
             BodyKind::Length(length) => Declared::Length(length),
             BodyKind::Chunked => Declared::Chunked,
@@ -132,6 +141,24 @@ impl ClientConn {
             },
         };
         write::request_head(line.method, line.target, headers, declared, out);
+    }
+
+    /// Begins an exchange that asks for a switch to `protocol` (RFC 9110 §7.8), like
+    /// [`request`](Self::request) without content.
+    pub fn request_switch(
+        &mut self,
+        line: RequestLine<'_>,
+        headers: &HeaderList,
+        protocol: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        self.request(line, headers, BodyKind::None, out);
+        self.asks_switch = true;
+        // Before the empty line. A value that came in a head holds no line break.
+        out.truncate(out.len().saturating_sub(2));
+        out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: ");
+        out.extend_from_slice(protocol);
+        out.extend_from_slice(b"\r\n\r\n");
     }
 
     /// Reads what is at the front of `input`: the bytes not yet discarded, in order.
@@ -175,7 +202,11 @@ impl ClientConn {
             .framing
             .of_response(head.version, status, self.method)?;
         if status < 200 {
-            // We never ask to switch protocols.
+            if status == 101 && self.asks_switch {
+                self.persists = false;
+                self.phase = Phase::Broken;
+                return Ok(ClientEvent::Switched { consumed });
+            }
             if status == 101 || self.interim_count == INTERIM_MAX {
                 return Err(Error::Interim);
             }

@@ -410,6 +410,12 @@ impl ServerConn {
         self.phase == Phase::Head && self.scan.is_fresh()
     }
 
+    /// The version of the open exchange's request.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.request.version
+    }
+
     /// What it was made with.
     #[must_use]
     pub const fn limits(&self) -> Limits {

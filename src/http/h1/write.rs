@@ -37,7 +37,7 @@ pub(in crate::http) fn response_body(
     }
     let has_no_body = method == Method::Head || status == 304;
     let declared = match (&response.body, response.body.len()) {
-        (Body::Stream(_), _) => match own_length(&response.headers) {
+        (Body::Stream(_) | Body::Source(_), _) => match own_length(&response.headers) {
             Some(length) => Declared::Length(length),
             None if version == Version::Http10 => Declared::Nothing,
             None => Declared::Chunked,

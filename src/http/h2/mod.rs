@@ -8,7 +8,7 @@ mod response;
 
 pub use guard::{Budgets, Flood, Guard};
 pub use request::{Opened, read_request, read_trailers};
-pub use response::{Declared, Fields, declared, write_trailers};
+pub use response::{Declared, Fields, declared, interim, write_trailers};
 
 /// What a client's connection begins with (RFC 9113 §3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

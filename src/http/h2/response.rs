@@ -5,7 +5,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::http::h1::BodyKind;
 use crate::http::h1::write::{self, response_body};
-use crate::http::{HeaderList, Known, Method, Response, Version};
+use crate::http::{HeaderList, Hint, Known, Method, Response, Version};
 
 /// Names beyond the known ones that are kept. Names are the operator's and the handlers', few; a
 /// proxied server may make up more, and those are made anew each time.
@@ -164,6 +164,15 @@ pub fn write_trailers(list: &HeaderList) -> HeaderMap {
         }
     }
     fields
+}
+
+/// An interim answer's head.
+#[must_use]
+pub fn interim(hint: &Hint) -> ::http::Response<()> {
+    let mut head = ::http::Response::new(());
+    *head.status_mut() = StatusCode::from_u16(hint.status).unwrap_or(StatusCode::PROCESSING);
+    *head.headers_mut() = write_trailers(&hint.headers);
+    head
 }
 
 /// Fields that frame the message or concern the connection: in HTTP/2 frames say that (RFC 9113

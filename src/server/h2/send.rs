@@ -11,7 +11,7 @@ use h2::{Reason, SendStream};
 use crate::base::channel::Receiver;
 use crate::base::clock::Now;
 use crate::http::h2::{Declared, declared, write_trailers};
-use crate::http::{Body, BodyError, Frame, Method, Piece, Response};
+use crate::http::{Body, BodyError, Frame, Method, Piece, Response, Source};
 use crate::metrics::Counter;
 use crate::net::reading::Reader;
 use crate::server::Server;
@@ -53,12 +53,13 @@ pub(super) async fn send(
     };
     let body = core::mem::take(&mut response.body);
     let _ = match (declared.has_content, body) {
-        (false, _) | (true, Body::Empty) => Ok(()),
+        (false, _) | (true, Body::Empty | Body::Tunnel(_)) => Ok(()),
         (_, Body::Static(bytes)) => sending.put(Bytes::from_static(bytes), true).await,
         (_, Body::Full(bytes)) => sending.put(bytes, true).await,
         (_, Body::Stored(stored)) => sending.put(stored.identity().clone(), true).await,
         (_, Body::Pieces(pieces)) => Box::pin(sending.pieces(pieces)).await,
         (_, Body::Stream(frames)) => Box::pin(sending.relay(frames, declared)).await,
+        (_, Body::Source(source)) => Box::pin(sending.pull(source, declared)).await,
     };
     sending.sent
 }
@@ -154,6 +155,46 @@ impl Sending<'_, '_> {
             self.stream.poll_reset(cx).map(|_| Err(Gone))
         })
         .await
+    }
+
+    /// Passes content on as it is pulled.
+    async fn pull(&mut self, mut source: Box<dyn Source>, declared: Declared) -> Result<(), Gone> {
+        loop {
+            let polled = poll_fn(|cx| {
+                if let Poll::Ready(polled) = source.poll_piece(cx) {
+                    return Poll::Ready(Ok(polled));
+                }
+                self.outlet.content.poll(cx, self.outlet.server, None);
+                self.stream.poll_reset(cx).map(|_| Err(Gone))
+            });
+            let left = declared.length.map(|length| length - self.sent);
+            match polled.await? {
+                Ok(true) => {
+                    let piece = source.piece();
+                    let size = left.map_or(piece.len(), |left| {
+                        usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()))
+                    });
+                    let is_last = left == Some(size as u64);
+                    let bytes = Bytes::copy_from_slice(piece.get(..size).unwrap_or_default());
+                    self.put(bytes, is_last).await?;
+                    if is_last {
+                        return Ok(());
+                    }
+                }
+                Ok(false) if left.is_none_or(|left| left == 0) => {
+                    let Some(trailers) = source.take_trailers() else {
+                        return self.hand_over(Bytes::new(), true);
+                    };
+                    let fields = write_trailers(&trailers);
+                    return self.stream.send_trailers(fields).map_err(|_| Gone);
+                }
+                // Cut short: the client must not take it for the whole.
+                Ok(false) | Err(_) => {
+                    self.stream.send_reset(Reason::INTERNAL_ERROR);
+                    return Ok(());
+                }
+            }
+        }
     }
 
     /// Hands content over as there is room for it.

@@ -13,8 +13,8 @@ use h2::server::SendResponse;
 
 use crate::base::clock::{self, Now};
 use crate::http::h1::Error;
-use crate::http::h2::{Opened, read_request};
-use crate::http::{Method, RequestHead, Response};
+use crate::http::h2::{Opened, interim, read_request};
+use crate::http::{Hints, Method, RequestHead, Response};
 use crate::metrics::Counter;
 use crate::record::{Ended, Seen, SeenTls};
 use crate::route::Label;
@@ -107,7 +107,8 @@ impl Asked<'_> {
         let Set { head, response } = set;
         let (server, seen) = (self.server, self.seen);
         let found = exchange::find(server, head);
-        let exchange = exchange::open(server, head, found, (self.peer, self.now));
+        let mut exchange = exchange::open(server, head, found, (self.peer, self.now));
+        exchange.is_secure = seen.tls.is_some();
         let max = exchange::body_limit(server, found);
         let (mut content, body) = Content::open(source, opened, max).await;
         let handled = if exchange::is_stopped(self.entrance, head, response) {
@@ -115,7 +116,14 @@ impl Asked<'_> {
         } else {
             let asked = (found, &exchange);
             let handling = exchange::answer(server, asked, head, (body, self.now), response);
-            handle(pin!(handling), &mut content, server, &mut self.respond).await
+            let hints = &exchange.hints;
+            handle(
+                pin!(handling),
+                &mut content,
+                server,
+                (&mut self.respond, hints),
+            )
+            .await
         };
         let now = Now {
             mono: clock::mono(),
@@ -184,11 +192,16 @@ async fn handle(
     mut handling: Pin<&mut impl Future<Output = bool>>,
     content: &mut Content,
     server: &Server,
-    respond: &mut SendResponse<Bytes>,
+    (respond, hints): (&mut SendResponse<Bytes>, &Hints),
 ) -> Handled {
     poll_fn(|cx| {
         // A handler that panicked has answered too; the connection is not at fault.
-        if handling.as_mut().poll(cx).is_ready() {
+        let polled = handling.as_mut().poll(cx);
+        for hint in hints.take() {
+            // What cannot be sent promises nothing; a stream that is gone shows below.
+            let _ = respond.send_informational(interim(&hint));
+        }
+        if polled.is_ready() {
             return Poll::Ready(Handled::Answered);
         }
         content.poll(cx, server, Some(respond));

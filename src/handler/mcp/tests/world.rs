@@ -346,7 +346,7 @@ impl Reading {
             Body::Static(bytes) => (text(bytes), None),
             Body::Full(bytes) => (text(&bytes), None),
             Body::Stored(stored) => (text(stored.identity()), None),
-            Body::Pieces(_) => panic!("the gateway sends no files"),
+            Body::Pieces(_) | Body::Source(_) | Body::Tunnel(_) => panic!("no gateway sends that"),
             Body::Stream(stream) => (String::new(), Some(stream)),
         };
         Self {

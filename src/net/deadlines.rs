@@ -31,6 +31,8 @@ pub enum Limit {
     KeepAlive,
     /// The client's end after ours.
     Linger,
+    /// For a server's answer, or the next piece of it.
+    Answer,
 }
 
 /// The table. The shard keeps it outside its runtime, so that the sockets of a shard that
