@@ -107,7 +107,6 @@ impl Shard {
             now,
             id: &exchange.id,
             hints: &exchange.hints,
-            is_secure: false,
         };
         {
             let mut handling = pin!(self.handlers.handle(request, response));

@@ -140,6 +140,10 @@ pub(super) struct HealthcheckArgs {
     /// Page to ask; /health of the local gateway if nothing is said
     #[arg(value_name = "URL")]
     pub(super) url: Option<String>,
+    /// Configuration file of the local gateway, which tells its address; ringway.toml if it is
+    /// there
+    #[arg(short, long, value_name = "FILE", conflicts_with = "url")]
+    pub(super) config: Option<PathBuf>,
 }
 
 /// `ringway certs`

@@ -114,8 +114,7 @@ fn is_of_kubernetes(name: &str) -> bool {
 
 /// SSL=true: every listener without TLS gets it. After the flags, which may name listeners.
 pub(super) fn overlay_tls(root: &mut Table, env: &Env) {
-    let is_on = |value: &str| matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes");
-    if !env.get("SSL").is_some_and(is_on) {
+    if !env.is_on("SSL") {
         return;
     }
     let at = At::variable("SSL");

@@ -33,6 +33,13 @@ impl Env {
         self.0.get(name).map(String::as_str)
     }
 
+    /// Whether a variable says yes: `true`, `1` or `yes`.
+    #[must_use]
+    pub fn is_on(&self, name: &str) -> bool {
+        let yes = |value: &str| matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes");
+        self.get(name).is_some_and(yes)
+    }
+
     /// Every variable, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0

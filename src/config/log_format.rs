@@ -139,6 +139,11 @@ variables! {
     "ssl_cipher" => SslCipher,
     "ssl_server_name" => SslServerName,
     "ssl_session_reused" => SslSessionReused,
+    "ssl_client_verify" => SslClientVerify,
+    "ssl_client_s_dn" => SslClientSubject,
+    "ssl_client_i_dn" => SslClientIssuer,
+    "ssl_client_serial" => SslClientSerial,
+    "ssl_client_fingerprint" => SslClientFingerprint,
     "connection_requests" => ConnectionRequests,
     "pid" => Pid,
 }

@@ -22,6 +22,7 @@ use crate::handler::problem::Problem;
 use crate::handler::proxy::Proxy;
 use crate::http::{Body, Hints, Method, RequestHead, Response};
 use crate::route::Match;
+use crate::tls::seen::SeenTls;
 
 /// Every handler of one shard.
 #[derive(Debug)]
@@ -49,8 +50,8 @@ pub struct Incoming<'a> {
     pub id: &'a RequestId,
     /// Where interim answers go.
     pub hints: &'a Hints,
-    /// Whether it came over TLS.
-    pub is_secure: bool,
+    /// The TLS it came through, if any.
+    pub tls: Option<&'a SeenTls>,
     /// The content. Dropping it unread is allowed.
     pub body: Body,
     /// When the head was complete.

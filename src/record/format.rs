@@ -11,6 +11,7 @@ use crate::filter::{Client, RequestId};
 use crate::http::{HeaderList, Known, RequestHead, Response, Version};
 use crate::record::escape::{push_json, push_text};
 use crate::record::{Seen, json};
+use crate::tls::seen::ClientCertificate;
 
 /// Everything a line may show.
 #[derive(Debug)]
@@ -152,6 +153,21 @@ impl Line<'_> {
                 None => to.text(None),
             },
             Variable::ConnectionRequests => to.number(self.seen.requests),
+            Variable::SslClientVerify => {
+                to.text(tls.map(|tls| tls.client_verify().as_bytes()));
+            }
+            other => self.client_certificate(other, to),
+        }
+    }
+
+    fn client_certificate(&self, variable: &Variable, to: &mut Value<'_>) {
+        let client = self.seen.tls.and_then(|tls| tls.client.as_deref());
+        let value = |pick: fn(&ClientCertificate) -> &str| client.map(|one| pick(one).as_bytes());
+        match variable {
+            Variable::SslClientSubject => to.text(value(|one| &one.subject)),
+            Variable::SslClientIssuer => to.text(value(|one| &one.issuer)),
+            Variable::SslClientSerial => to.text(value(|one| &one.serial)),
+            Variable::SslClientFingerprint => to.text(value(|one| &one.fingerprint)),
             _ => {}
         }
     }

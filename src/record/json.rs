@@ -111,6 +111,13 @@ fn request(line: &Line<'_>, out: &mut Vec<u8>) {
             text_field(out, "tls.client.server_name", name.as_bytes());
         }
         push(out, format_args!(",\"tls.resumed\":{}", tls.is_resumed));
+        if let Some(client) = &tls.client {
+            text_field(out, "tls.client.subject", client.subject.as_bytes());
+            text_field(out, "tls.client.issuer", client.issuer.as_bytes());
+            // The convention wants upper case.
+            let hash = client.fingerprint.to_ascii_uppercase();
+            text_field(out, "tls.client.hash.sha1", hash.as_bytes());
+        }
     }
 }
 

@@ -11,6 +11,8 @@ mod process;
 pub use access_log::{AccessLog, open_access_log};
 pub use process::read_process;
 
+pub use crate::tls::seen::SeenTls;
+
 use core::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
@@ -45,12 +47,12 @@ pub struct Exchange {
     pub client: Client,
     /// Whether it gets a line in the access log.
     pub is_logged: bool,
-    /// Whether it came over TLS.
-    pub is_secure: bool,
     /// Interim answers on their way to the client.
     pub hints: Hints,
     /// Its route's rules for response fields; 0 for none.
     pub rules: u16,
+    /// The TLS it came through.
+    pub tls: Option<Rc<SeenTls>>,
     /// What it holds until it is over.
     pub kept: Keeper,
     started: Now,
@@ -72,19 +74,6 @@ pub struct Seen<'a> {
     pub requests: u64,
     /// TLS, where it is spoken.
     pub tls: Option<&'a SeenTls>,
-}
-
-/// The TLS of a connection, in nginx's words.
-#[derive(Clone, Debug)]
-pub struct SeenTls {
-    /// `TLSv1.2` or `TLSv1.3`.
-    pub protocol: &'static str,
-    /// Cipher suite, as OpenSSL calls it.
-    pub cipher: &'static str,
-    /// The name that the client asked for (SNI).
-    pub server_name: Option<Box<str>>,
-    /// An earlier session went on.
-    pub is_resumed: bool,
 }
 
 /// How an exchange ended.
@@ -130,9 +119,9 @@ impl Record {
             id: RequestId::new(head, accepts, &mut self.ids.borrow_mut(), now.unix),
             client,
             is_logged: true,
-            is_secure: false,
             hints: Hints::default(),
             rules: 0,
+            tls: None,
             kept: Keeper::default(),
             started: now,
             method: head.method,

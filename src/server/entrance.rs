@@ -8,8 +8,9 @@ use std::time::Duration;
 use rustls::ServerConfig;
 
 use crate::base::network::Network;
-use crate::config::Listener;
+use crate::config::{self, Listener};
 use crate::http::{Known, RequestHead, Response};
+use crate::tls::seen::SeenTls;
 
 /// One listener's rules, shared by its connections.
 #[derive(Debug)]
@@ -22,6 +23,10 @@ pub(super) struct Entrance {
     redirect: Option<u16>,
     /// Who sends a PROXY header; `None` expects none, an empty list trusts everyone.
     proxies: Option<Vec<Network>>,
+    /// Whether a connection without TLS may begin as HTTP/2 does.
+    pub(super) takes_preface: bool,
+    /// Whether client certificates are asked for.
+    verifies: bool,
 }
 
 /// The TLS of a listener.
@@ -38,17 +43,23 @@ impl Entrance {
     pub(super) fn new(
         listener: &Listener,
         tls: Option<Arc<ServerConfig>>,
-        header_timeout: Duration,
+        server: &config::Server,
     ) -> Self {
+        let is_plain = tls.is_none();
         let timeout = listener.tls.as_ref().and_then(|tls| tls.handshake_timeout);
         Self {
             tls: tls.map(|config| EntranceTls {
                 config: RefCell::new(config),
-                handshake_timeout: timeout.unwrap_or(header_timeout),
+                handshake_timeout: timeout.unwrap_or(server.client_header_timeout),
             }),
             hosts: listener.hosts.clone(),
             redirect: listener.redirect,
             proxies: listener.proxy_protocol.clone(),
+            verifies: listener
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.verify.is_some()),
+            takes_preface: is_plain && listener.http2.unwrap_or(server.http2.prior_knowledge),
         }
     }
 
@@ -63,12 +74,13 @@ impl Entrance {
 
     /// Whether requests are looked at here.
     pub(super) fn has_rules(&self) -> bool {
-        self.redirect.is_some() || !self.hosts.is_empty()
+        self.redirect.is_some() || !self.hosts.is_empty() || self.verifies
     }
 
     /// The answer to a request that goes no further: the redirect, or 421 where the listener
-    /// does not serve its host (RFC 9110 §15.5.20).
-    pub(super) fn answer(&self, head: &RequestHead) -> Option<Response> {
+    /// does not serve its host (RFC 9110 §15.5.20), or the client showed its certificate to
+    /// another one.
+    pub(super) fn answer(&self, head: &RequestHead, tls: Option<&SeenTls>) -> Option<Response> {
         let host = head.headers.get_str(Known::Host);
         let name = host.map(name).unwrap_or_default();
         let is_served = self.hosts.is_empty() || self.serves(&name);
@@ -79,12 +91,23 @@ impl Entrance {
                 match (is_served, own()) {
                     (true, _) => Some(redirect(&name, port, head)),
                     (false, Some(own)) => Some(redirect(own, port, head)),
-                    (false, None) => Some(misdirected()),
+                    (false, None) => Some(misdirected(NOT_SERVED)),
                 }
             }
-            None if is_served => None,
-            None => Some(misdirected()),
+            None if !is_served => Some(misdirected(NOT_SERVED)),
+            None if self.is_elsewhere(&name, tls) => Some(misdirected(NOT_NEGOTIATED)),
+            None => None,
         }
+    }
+
+    /// Whether the client asks for another name than it shook hands with, where that was with
+    /// certificates of both sides (nginx answers 421, too, where the names are of different
+    /// servers). Without a name in the handshake there is nothing to compare.
+    fn is_elsewhere(&self, name: &str, tls: Option<&SeenTls>) -> bool {
+        let negotiated = tls.filter(|_| self.verifies);
+        let negotiated = negotiated.and_then(|tls| tls.server_name.as_deref());
+        negotiated
+            .is_some_and(|negotiated| negotiated.strip_suffix('.').unwrap_or(negotiated) != name)
     }
 
     fn serves(&self, name: &str) -> bool {
@@ -139,8 +162,11 @@ fn redirect(name: &str, port: u16, head: &RequestHead) -> Response {
     response
 }
 
-fn misdirected() -> Response {
-    Response::problem(421, "this listener does not serve the host of the request")
+const NOT_SERVED: &str = "this listener does not serve the host of the request";
+const NOT_NEGOTIATED: &str = "the host is not the one that the client certificate was shown to";
+
+fn misdirected(why: &str) -> Response {
+    Response::problem(421, why)
 }
 
 #[cfg(test)]
@@ -153,6 +179,8 @@ mod tests {
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             redirect,
             proxies: None,
+            takes_preface: true,
+            verifies: false,
         }
     }
 
@@ -166,7 +194,7 @@ mod tests {
     }
 
     fn location(entrance: &Entrance, host: Option<&str>, target: &str) -> Option<String> {
-        let answer = entrance.answer(&head(host, target))?;
+        let answer = entrance.answer(&head(host, target), None)?;
         let location = answer.headers.get_by_name(b"Location")?;
         Some(String::from_utf8(location.to_vec()).unwrap())
     }
@@ -206,18 +234,39 @@ mod tests {
         let found = location(&other, Some("example.com:8080"), "/x");
         assert_eq!(found.as_deref(), Some("https://example.com:8443/x"));
         let wild = entrance(&["*.example.com"], Some(443));
-        assert_eq!(wild.answer(&head(Some("x"), "/")).unwrap().status, 421);
+        let refused = wild.answer(&head(Some("x"), "/"), None).unwrap();
+        assert_eq!(refused.status, 421);
     }
 
     #[test]
     fn hosts_that_are_not_served_are_misdirected() {
         let entrance = entrance(&["example.com"], None);
-        assert!(entrance.answer(&head(Some("example.com:1"), "/")).is_none());
+        let served = head(Some("example.com:1"), "/");
+        assert!(entrance.answer(&served, None).is_none());
         for host in [Some("other.example"), Some(""), None] {
-            let answer = entrance.answer(&head(host, "/")).unwrap();
+            let answer = entrance.answer(&head(host, "/"), None).unwrap();
             assert_eq!(answer.status, 421, "{host:?}");
         }
         assert!(!super::tests::entrance(&[], None).has_rules());
+    }
+
+    #[test]
+    fn a_certificate_shown_to_one_host_is_not_for_another() {
+        let mut entrance = entrance(&[], None);
+        entrance.verifies = true;
+        assert!(entrance.has_rules());
+        let asked = |host, name: Option<&str>| {
+            let tls = SeenTls {
+                server_name: name.map(Box::from),
+                ..SeenTls::default()
+            };
+            let answer = entrance.answer(&head(Some(host), "/"), Some(&tls));
+            answer.map_or(200, |answer| answer.status)
+        };
+        assert_eq!(asked("a.example:443", Some("a.example")), 200);
+        assert_eq!(asked("A.Example.", Some("a.example.")), 200);
+        assert_eq!(asked("b.example", Some("a.example")), 421);
+        assert_eq!(asked("192.0.2.1", None), 200);
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub(super) fn answer_at_once(
         client: &exchange.client,
         id: &exchange.id,
         hints: &exchange.hints,
-        is_secure: exchange.is_secure,
+        tls: exchange.tls.as_deref(),
         body: Body::Empty,
         now,
     };
@@ -103,11 +103,15 @@ pub(super) fn answer_at_once(
 }
 
 /// Whether the listener's own rules answer the request: it goes no further.
-pub(super) fn is_stopped(entrance: &Entrance, head: &RequestHead, response: &mut Response) -> bool {
+pub(super) fn is_stopped(
+    entrance: &Entrance,
+    (head, exchange): (&RequestHead, &Exchange),
+    response: &mut Response,
+) -> bool {
     if !entrance.has_rules() {
         return false;
     }
-    let answer = entrance.answer(head);
+    let answer = entrance.answer(head, exchange.tls.as_deref());
     let is_stopped = answer.is_some();
     if let Some(answer) = answer {
         *response = answer;
@@ -157,7 +161,7 @@ pub(super) async fn answer(
         client: &exchange.client,
         id: &exchange.id,
         hints: &exchange.hints,
-        is_secure: exchange.is_secure,
+        tls: exchange.tls.as_deref(),
         body,
         now,
     };

@@ -144,8 +144,7 @@ impl Connection {
 
     /// Whether the connection begins as HTTP/2 does.
     fn begins(&self, lent: &Lent) -> Begins {
-        let may_begin = self.server.config.server.http2.prior_knowledge;
-        if self.requests > 0 || !may_begin {
+        if self.requests > 0 || !self.entrance.takes_preface {
             return Begins::No;
         }
         begins_with_preface(lent.input.unread())
@@ -209,7 +208,7 @@ impl Connection {
             return Box::pin(self.refuse(lent, error.status(), &error, *now)).await;
         }
         let mut exchange = exchange::open(server, head, found, (self.peer, *now));
-        exchange.is_secure = self.tls.is_some();
+        exchange.tls.clone_from(&self.tls);
         let mut wire = Wire {
             server,
             place: &self.place,
@@ -221,7 +220,7 @@ impl Connection {
         };
         let asked = (found, &exchange, &*head);
         let begun = match kind {
-            _ if exchange::is_stopped(&self.entrance, head, response) => {
+            _ if exchange::is_stopped(&self.entrance, (head, &exchange), response) => {
                 let asked = (&exchange, &*head);
                 let kind = wire.respond(asked, response, Handled::Answered, *now);
                 Some(Begun::Head(kind))

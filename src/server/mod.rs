@@ -199,10 +199,9 @@ impl Server {
 
 /// The rules of each listener.
 fn entrances(config: &Config, tls: &TlsGeneration) -> Vec<Rc<Entrance>> {
-    let timeout = config.server.client_header_timeout;
     let configs = tls.iter().cloned().chain(core::iter::repeat(None));
     let listeners = config.listeners.iter().zip(configs);
     listeners
-        .map(|(listener, tls)| Rc::new(Entrance::new(listener, tls, timeout)))
+        .map(|(listener, tls)| Rc::new(Entrance::new(listener, tls, &config.server)))
         .collect()
 }

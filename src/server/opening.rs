@@ -11,6 +11,7 @@ use crate::net::tls::server::{HandshakeError, ServerTls};
 use crate::record::SeenTls;
 use crate::server::connection::{Close, Connection};
 use crate::server::deadlines::Limit;
+use crate::tls::seen::ClientCertificate;
 
 /// What HTTP on a TLS port is answered, as nginx does.
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
@@ -55,6 +56,10 @@ impl Connection {
                 cipher: facts.cipher(),
                 server_name: facts.server_name().map(Box::from),
                 is_resumed: facts.is_resumed(),
+                client: facts
+                    .client_certificate()
+                    .and_then(ClientCertificate::read)
+                    .map(Box::new),
             }));
             return Ok(());
         };

@@ -13,7 +13,7 @@ use crate::net::sleep;
 use crate::shard::TlsGeneration;
 use crate::supervisor::certificates::{Certificates, LOOK_INTERVAL};
 use crate::tls::certificate::Certificate;
-use crate::tls::ocsp::{self, OcspError, Window};
+use crate::tls::ocsp::{self, Nonce, OcspError, Window};
 use crate::upstream::{Client, Error, Limits, Parts, Request};
 
 /// An answer is a few kilobytes, with the responder's certificate in it.
@@ -21,6 +21,9 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Pause after a failure; doubles with each.
 const RETRY_MIN: Duration = Duration::from_secs(60);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
+/// The same for certificates that clients refuse without an answer.
+const URGENT_RETRY_MIN: Duration = Duration::from_secs(5);
+const URGENT_RETRY_MAX: Duration = Duration::from_secs(300);
 /// Answers without much life left are asked for again, but not more often than this.
 const REFRESH_MIN: Duration = Duration::from_secs(60);
 const LIMITS: Limits = Limits {
@@ -99,7 +102,7 @@ impl State {
         Self {
             certificate: certificate.clone(),
             due: Duration::ZERO,
-            pause: RETRY_MIN,
+            pause: pauses(certificate).0,
             until: None,
         }
     }
@@ -121,16 +124,22 @@ impl State {
                 log.debug("ocsp", format_args!("{name}: an answer is stapled"));
                 let left = window.until.saturating_sub(now);
                 self.due = now + (left / 2).max(REFRESH_MIN);
-                self.pause = RETRY_MIN;
+                self.pause = pauses(&self.certificate).0;
                 self.until = Some(window.until);
                 Some(Some(answer))
             }
             Err(error) => {
-                log.warn("ocsp", format_args!("{name}: {error}"));
+                let holds = self.until.is_some_and(|until| until > now);
+                if self.certificate.must_staple && !holds {
+                    let so = "clients refuse the certificate, which demands a staple";
+                    log.error("ocsp", format_args!("{name}: {error}; {so}"));
+                } else {
+                    log.warn("ocsp", format_args!("{name}: {error}"));
+                }
                 let is_over = self.until.is_some_and(|until| until <= now + self.pause);
                 let is_bad = matches!(error, Failure::Answer(OcspError::Revoked));
                 self.due = now + self.pause;
-                self.pause = (self.pause * 2).min(RETRY_MAX);
+                self.pause = (self.pause * 2).min(pauses(&self.certificate).1);
                 // An old answer that still holds is better than none.
                 (is_over || is_bad).then(|| {
                     self.until = None;
@@ -138,6 +147,14 @@ impl State {
                 })
             }
         }
+    }
+}
+
+/// The first pause after a failure, and the longest.
+const fn pauses(certificate: &Certificate) -> (Duration, Duration) {
+    match certificate.must_staple {
+        true => (URGENT_RETRY_MIN, URGENT_RETRY_MAX),
+        false => (RETRY_MIN, RETRY_MAX),
     }
 }
 
@@ -152,7 +169,8 @@ async fn ask(
         .as_deref()
         .ok_or(Failure::NoResponder)?;
     let endpoint = Endpoint::parse(url).map_err(|_| Failure::BadUrl(url.to_owned()))?;
-    let question = ocsp::request(own, issuer)?;
+    let nonce = Nonce::random();
+    let question = ocsp::request(own, issuer, nonce)?;
     let headers = [("Accept".to_owned(), "application/ocsp-response".to_owned())];
     let client = Client::new(endpoint.origin, &headers, parts.clone());
     let request = Request {
@@ -167,6 +185,6 @@ async fn ask(
         return Err(Failure::Status(exchange.status()));
     }
     let answer = exchange.whole(ANSWER_BYTES_MAX).await?;
-    let window = ocsp::verify(&answer, own, issuer, now)?;
+    let window = ocsp::verify(&answer, own, issuer, nonce, now)?;
     Ok((answer.to_vec(), window))
 }

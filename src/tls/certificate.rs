@@ -14,6 +14,9 @@ use x509_cert::ext::pkix::{AuthorityInfoAccessSyntax, SubjectAltName};
 
 /// id-ad-ocsp (RFC 5280 §4.2.2.1).
 const OCSP: &str = "1.3.6.1.5.5.7.48.1";
+/// id-pe-tlsfeature, and the number of `status_request` in it (RFC 7633 §4, RFC 6066 §1.1).
+const TLS_FEATURE: &str = "1.3.6.1.5.5.7.1.24";
+const STATUS_REQUEST: u16 = 5;
 
 /// Why a certificate or its key cannot be used. Says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +69,9 @@ pub struct Certificate {
     pub not_after: Duration,
     /// Where its issuer tells whether it was revoked.
     pub ocsp_url: Option<String>,
+    /// Whether it demands that an OCSP response is stapled (RFC 7633): clients that know this
+    /// refuse it without one.
+    pub must_staple: bool,
 }
 
 impl Certificate {
@@ -90,6 +96,7 @@ impl Certificate {
         }
         let names = names(&parsed);
         let ocsp_url = ocsp_url(&parsed);
+        let must_staple = must_staple(&parsed);
         let key = private_key(key)?;
         let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)
             .map_err(|error| CertificateError::BadKey(error.to_string()))?;
@@ -104,6 +111,7 @@ impl Certificate {
             names,
             not_after,
             ocsp_url,
+            must_staple,
         })
     }
 
@@ -173,6 +181,16 @@ fn address(octets: &[u8]) -> Option<String> {
     Some(address.to_string())
 }
 
+fn must_staple(certificate: &x509_cert::Certificate) -> bool {
+    let extensions = certificate.tbs_certificate.extensions.as_deref();
+    let mut features = extensions
+        .unwrap_or_default()
+        .iter()
+        .filter(|one| one.extn_id.to_string() == TLS_FEATURE)
+        .filter_map(|one| Vec::<u16>::from_der(one.extn_value.as_bytes()).ok());
+    features.any(|features| features.contains(&STATUS_REQUEST))
+}
+
 fn ocsp_url(certificate: &x509_cert::Certificate) -> Option<String> {
     let (_, AuthorityInfoAccessSyntax(access)) = certificate.tbs_certificate.get().ok()??;
     access
@@ -187,13 +205,6 @@ fn ocsp_url(certificate: &x509_cert::Certificate) -> Option<String> {
         })
 }
 
-/// Who a certificate says its owner is (RFC 4514), for logs.
-#[must_use]
-pub fn subject(certificate: &[u8]) -> Option<String> {
-    let parsed = x509_cert::Certificate::from_der(certificate).ok()?;
-    Some(parsed.tbs_certificate.subject.to_string())
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use rcgen::{CertificateParams, KeyPair};
@@ -204,15 +215,26 @@ pub(super) mod tests {
 
     /// PEM of a certificate for these names, and of its key.
     pub(in crate::tls) fn pair(names: &[&str]) -> (String, String) {
+        pair_of(names, &rcgen::PKCS_ECDSA_P256_SHA256)
+    }
+
+    fn pair_of(names: &[&str], kind: &'static rcgen::SignatureAlgorithm) -> (String, String) {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let params = CertificateParams::new(names).unwrap();
-        let key = KeyPair::generate().unwrap();
+        let key = KeyPair::generate_for(kind).unwrap();
         let certificate = params.self_signed(&key).unwrap();
         (certificate.pem(), key.serialize_pem())
     }
 
     pub(in crate::tls) fn certificate(names: &[&str]) -> Certificate {
-        let (chain, key) = pair(names);
+        certificate_of(names, &rcgen::PKCS_ECDSA_P256_SHA256)
+    }
+
+    pub(in crate::tls) fn certificate_of(
+        names: &[&str],
+        kind: &'static rcgen::SignatureAlgorithm,
+    ) -> Certificate {
+        let (chain, key) = pair_of(names, kind);
         Certificate::read(chain.as_bytes(), key.as_bytes(), NOW).unwrap()
     }
 
@@ -229,8 +251,29 @@ pub(super) mod tests {
         );
         assert_eq!(read.ocsp_url, None);
         assert!(read.not_after > NOW && read.with_issuer().is_none());
-        let subject = subject(read.key.cert.first().unwrap()).unwrap();
-        assert_eq!(subject, "CN=rcgen self signed cert");
+    }
+
+    #[test]
+    fn a_certificate_may_demand_a_staple() {
+        assert!(!certificate(&["a"]).must_staple);
+        for (value, demands) in [
+            (&[0x30, 3, 2, 1, 5][..], true),
+            (&[0x30, 6, 2, 1, 17, 2, 1, 5], true),
+            (&[0x30, 3, 2, 1, 17], false),
+            (&[0x30, 3, 2, 1], false),
+        ] {
+            let mut params = CertificateParams::new(vec!["a".to_owned()]).unwrap();
+            let feature = [1, 3, 6, 1, 5, 5, 7, 1, 24];
+            params.custom_extensions = vec![rcgen::CustomExtension::from_oid_content(
+                &feature,
+                value.to_vec(),
+            )];
+            let key = KeyPair::generate().unwrap();
+            let chain = params.self_signed(&key).unwrap().pem();
+            let key = key.serialize_pem();
+            let read = Certificate::read(chain.as_bytes(), key.as_bytes(), NOW).unwrap();
+            assert_eq!(read.must_staple, demands, "{value:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 pub mod certificate;
 pub mod hello;
 pub mod ocsp;
+pub mod seen;
 pub mod settings;
 pub mod suites;
 pub mod tickets;

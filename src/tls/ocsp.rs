@@ -12,6 +12,7 @@ use aws_lc_rs::signature::{
 use x509_cert::Certificate;
 use x509_cert::der::asn1::{Null, ObjectIdentifier, OctetString};
 use x509_cert::der::{Decode, Encode};
+use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::ExtendedKeyUsage;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_ocsp::{
@@ -25,6 +26,10 @@ const OID_SHA256: &str = "2.16.840.1.101.3.4.2.1";
 /// id-pkix-ocsp-basic, and id-kp-OCSPSigning (RFC 6960 §4.2.1, §4.2.2.2).
 const OID_BASIC: &str = "1.3.6.1.5.5.7.48.1.1";
 const OID_SIGNING: &str = "1.3.6.1.5.5.7.3.9";
+/// id-pkix-ocsp-nonce (RFC 9654 §2.1).
+const OID_NONCE: &str = "1.3.6.1.5.5.7.48.1.2";
+/// Bytes of a nonce: what every responder takes (RFC 9654 §2.1).
+const NONCE_BYTES: usize = 32;
 /// secp256r1 and secp384r1 (RFC 5480 §2.1.1.1).
 const OID_P256: &str = "1.2.840.10045.3.1.7";
 const OID_P384: &str = "1.3.132.0.34";
@@ -50,6 +55,9 @@ pub enum OcspError {
     /// It answers another question.
     #[error("the answer is about another certificate")]
     OtherCertificate,
+    /// It was made for somebody else's question, or is an old one that is played again.
+    #[error("the answer has another nonce than the question")]
+    OtherNonce,
     /// It is signed by nobody who may.
     #[error("the answer is not signed by the certificate's issuer")]
     NotSigned,
@@ -84,11 +92,52 @@ fn unreadable(what: &'static str, error: impl core::fmt::Display) -> OcspError {
     }
 }
 
+/// A random value that makes a question unlike any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nonce([u8; NONCE_BYTES]);
+
+impl Nonce {
+    /// A new one. `None`: the system has no randomness.
+    #[must_use]
+    pub fn random() -> Option<Self> {
+        let mut bytes = [0; NONCE_BYTES];
+        aws_lc_rs::rand::fill(&mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    fn extension(self) -> Result<Extension, OcspError> {
+        let error = |error| unreadable("the nonce", error);
+        let value = OctetString::new(self.0.as_slice()).map_err(error)?;
+        Ok(Extension {
+            extn_id: ObjectIdentifier::new_unwrap(OID_NONCE),
+            critical: false,
+            extn_value: OctetString::new(value.to_der().map_err(error)?).map_err(error)?,
+        })
+    }
+
+    /// Whether an answer is to the question with this one, or of a responder that makes its
+    /// answers in advance and has none (RFC 9654 §2.1 leaves that to it).
+    fn is_answered_by(self, basic: &BasicOcspResponse) -> bool {
+        let extensions = basic.tbs_response_data.response_extensions.as_deref();
+        let nonces = extensions.unwrap_or_default().iter();
+        nonces
+            .filter(|one| one.extn_id.to_string() == OID_NONCE)
+            .all(|one| {
+                let value = OctetString::from_der(one.extn_value.as_bytes());
+                value.is_ok_and(|value| value.as_bytes() == self.0.as_slice())
+            })
+    }
+}
+
 /// The question about a certificate, in DER.
 ///
 /// # Errors
 /// A certificate that cannot be parsed.
-pub fn request(certificate: &[u8], issuer: &[u8]) -> Result<Vec<u8>, OcspError> {
+pub fn request(
+    certificate: &[u8],
+    issuer: &[u8],
+    nonce: Option<Nonce>,
+) -> Result<Vec<u8>, OcspError> {
     let certificate = parse("the certificate", certificate)?;
     let issuer = parse("the issuer's certificate", issuer)?;
     let name = issuer.tbs_certificate.subject.to_der();
@@ -119,7 +168,9 @@ pub fn request(certificate: &[u8], issuer: &[u8]) -> Result<Vec<u8>, OcspError> 
                 },
                 single_request_extensions: None,
             }],
-            request_extensions: None,
+            request_extensions: nonce
+                .map(|nonce| nonce.extension().map(|one| vec![one]))
+                .transpose()?,
         },
         optional_signature: None,
     };
@@ -128,7 +179,8 @@ pub fn request(certificate: &[u8], issuer: &[u8]) -> Result<Vec<u8>, OcspError> 
         .map_err(|error| unreadable("the question", error))
 }
 
-/// Checks an answer, which is in DER, and tells how long it holds. `now` is since the epoch.
+/// Checks an answer, which is in DER, and tells how long it holds. `nonce` is the question's, if
+/// one was asked just now; `now` is since the epoch.
 ///
 /// # Errors
 /// Why it must not be stapled.
@@ -136,6 +188,7 @@ pub fn verify(
     answer: &[u8],
     certificate: &[u8],
     issuer: &[u8],
+    nonce: Option<Nonce>,
     now: Duration,
 ) -> Result<Window, OcspError> {
     let certificate = parse("the certificate", certificate)?;
@@ -153,6 +206,9 @@ pub fn verify(
         .map_err(|error| unreadable("the answer", error))?;
     if !is_signed(&basic, &issuer, now) {
         return Err(OcspError::NotSigned);
+    }
+    if nonce.is_some_and(|nonce| !nonce.is_answered_by(&basic)) {
+        return Err(OcspError::OtherNonce);
     }
     let single = basic
         .tbs_response_data

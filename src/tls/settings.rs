@@ -132,7 +132,7 @@ impl Files {
             .with_issuer()
             .ok_or_else(|| bad(BadFileReason::NoIssuer))?;
         let response = read(file)?;
-        ocsp::verify(&response, own, issuer, now).map_err(|error| bad(error.into()))?;
+        ocsp::verify(&response, own, issuer, None, now).map_err(|error| bad(error.into()))?;
         Ok(response)
     }
 }

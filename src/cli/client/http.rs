@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use super::trust::{Trust, tls_config};
 use crate::http::endpoint::{Endpoint, Origin};
 use crate::http::h1::{self, BodyKind, ClientConn, ClientEvent, Limits, RequestLine};
 use crate::http::{HeaderList, ResponseHead};
@@ -18,6 +19,19 @@ use crate::http::{HeaderList, ResponseHead};
 /// A connect that takes longer fails for whoever waits at a terminal.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 64 * 1024;
+/// What a load balancer that checks its target's health begins with.
+const PROXY_LINE: &[u8] = b"PROXY UNKNOWN\r\n";
+
+/// What is peculiar about the way to a server.
+#[derive(Clone, Debug, Default)]
+pub(in crate::cli) struct Manner {
+    /// The name to ask for, where it is not the URL's.
+    pub(in crate::cli) host: Option<String>,
+    /// Connections begin with a PROXY line.
+    pub(in crate::cli) proxy_line: bool,
+    /// Whose certificate is believed.
+    pub(in crate::cli) trust: Trust,
+}
 
 /// Why an exchange failed.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +92,7 @@ struct Connection {
 pub(super) struct Http {
     origin: Origin,
     timeout: Duration,
+    manner: Manner,
     tls: Option<Arc<ClientConfig>>,
     idle: Option<Connection>,
 }
@@ -99,10 +114,11 @@ pub(super) struct Response {
 }
 
 impl Http {
-    pub(super) fn new(endpoint: &Endpoint, timeout: Duration) -> Self {
+    pub(super) fn new(endpoint: &Endpoint, timeout: Duration, manner: Manner) -> Self {
         Self {
             origin: endpoint.origin.clone(),
             timeout,
+            manner,
             tls: None,
             idle: None,
         }
@@ -151,7 +167,9 @@ impl Http {
             target: request.target,
         };
         let mut headers = HeaderList::new();
-        headers.push(b"Host", self.origin.authority().as_bytes());
+        let authority = self.origin.authority();
+        let host = self.manner.host.as_ref().unwrap_or(&authority);
+        headers.push(b"Host", host.as_bytes());
         headers.append(&request.headers);
         let mut out = Vec::with_capacity(1024 + request.body.len());
         connection.codec.request(line, &headers, kind, &mut out);
@@ -196,6 +214,9 @@ impl Http {
             stream.set_write_timeout(Some(self.timeout))
         };
         set(&stream).map_err(HttpError::Io)?;
+        if self.manner.proxy_line {
+            (&stream).write_all(PROXY_LINE).map_err(HttpError::Io)?;
+        }
         let stream = if self.origin.is_tls {
             self.connect_tls(stream, &authority)?
         } else {
@@ -240,9 +261,13 @@ impl Http {
         };
         let config = match &self.tls {
             Some(config) => Arc::clone(config),
-            None => Arc::clone(self.tls.insert(tls_config().map_err(failed)?)),
+            None => Arc::clone(
+                self.tls
+                    .insert(tls_config(self.manner.trust).map_err(failed)?),
+            ),
         };
-        let name = ServerName::try_from(self.origin.host.to_string());
+        let host = self.manner.host.as_deref().unwrap_or(&self.origin.host);
+        let name = ServerName::try_from(host.to_owned());
         let name = name.map_err(|error| failed(error.to_string()))?;
         let session = ClientConnection::new(config, name);
         let session = session.map_err(|error| failed(error.to_string()))?;
@@ -362,20 +387,4 @@ fn io_error(error: io::Error, timeout: Duration) -> HttpError {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => HttpError::Closed,
         _ => HttpError::Io(error),
     }
-}
-
-/// Trusts what the system trusts (SSL_CERT_FILE is heard), else Mozilla's list.
-fn tls_config() -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }

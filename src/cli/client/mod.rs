@@ -13,6 +13,7 @@ mod message;
 mod session;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod wire;
 
 use std::time::Duration;
@@ -21,13 +22,19 @@ use crate::http::endpoint::Endpoint;
 
 pub(super) use attendant::{Attendant, plain};
 pub(super) use error::ClientError;
+pub(super) use http::Manner;
 pub(super) use message::quoted;
 pub(super) use session::{Ask, EraChoice, Reply, Session, Settings};
+pub(super) use trust::Trust;
 
 /// Status and content of a page.
-pub(super) fn page(endpoint: &Endpoint, timeout: Duration) -> Result<(u16, Vec<u8>), ClientError> {
+pub(super) fn page(
+    endpoint: &Endpoint,
+    timeout: Duration,
+    manner: Manner,
+) -> Result<(u16, Vec<u8>), ClientError> {
     let mut wire = wire::Wire {
-        http: http::Http::new(endpoint, timeout),
+        http: http::Http::new(endpoint, timeout, manner),
         endpoint: endpoint.clone(),
         headers: Vec::new(),
     };

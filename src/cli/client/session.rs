@@ -8,7 +8,7 @@ use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _, Value};
 
 use super::attendant::Attendant;
 use super::error::ClientError;
-use super::http::Http;
+use super::http::{Http, Manner};
 use super::message::{CAPABILITIES, client_info, header_value, push_member, quoted};
 use super::wire::{EventStream, Incoming, Message, Wire};
 use crate::http::HeaderList;
@@ -100,7 +100,7 @@ impl Session {
     ) -> Result<Self, ClientError> {
         let mut session = Self {
             wire: Wire {
-                http: Http::new(&settings.endpoint, settings.timeout),
+                http: Http::new(&settings.endpoint, settings.timeout, Manner::default()),
                 endpoint: settings.endpoint.clone(),
                 headers: settings.headers.clone(),
             },

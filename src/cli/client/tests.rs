@@ -469,7 +469,7 @@ fn nobody_there_says_how_to_start() {
         .port();
     let url = format!("http://127.0.0.1:{port}/mcp");
     let endpoint = Endpoint::parse(&url).unwrap();
-    let error = page(&endpoint, Duration::from_secs(1)).unwrap_err();
+    let error = page(&endpoint, Duration::from_secs(1), Manner::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("nothing listens on 127.0.0.1:{port}")
@@ -492,7 +492,7 @@ fn nobody_there_says_how_to_start() {
 fn a_silent_server_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = Endpoint::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
-    let error = page(&endpoint, Duration::from_millis(50)).unwrap_err();
+    let error = page(&endpoint, Duration::from_millis(50), Manner::default()).unwrap_err();
     assert_eq!(error.to_string(), "nothing came for 50ms");
 }
 

@@ -11,13 +11,13 @@ const WINDOW_MAX: u64 = (1 << 31) - 1;
 section! {
     /// Limits of HTTP/2 connections.
     RawHttp2 {
-        /// Whether listeners without TLS take HTTP/2 by prior knowledge. With TLS it is
-        /// negotiated.
+        /// Whether listeners without TLS take HTTP/2 by prior knowledge, where they do not say
+        /// it themselves (`listener.http2`). With TLS it is negotiated.
         prior_knowledge: bool,
         /// Streams open at once on a connection; more are refused.
         max_concurrent_streams: Count<1, 100_000>,
         /// Requests of a connection, after which it ends as soon as none is under way; 0 is no
-        /// limit. Takes the place of keepalive_requests.
+        /// limit. By default keepalive_requests where that is given, else 10,000.
         max_requests: Count<0, { u32::MAX as u64 }>,
         /// What a client may send of one request's body before it is taken.
         stream_window: Size<65_535, WINDOW_MAX>,
@@ -89,7 +89,9 @@ impl Default for Http2 {
     }
 }
 
-pub(super) fn resolve(raw: &RawHttp2) -> Http2 {
+/// `keepalive_requests` is the server's, if it is given: nginx's counts requests of either
+/// version.
+pub(super) fn resolve(raw: &RawHttp2, keepalive_requests: Option<u64>) -> Http2 {
     let defaults = Http2::default();
     macro_rules! given {
         ($key:ident, $default:expr) => {
@@ -102,7 +104,10 @@ pub(super) fn resolve(raw: &RawHttp2) -> Http2 {
             max_concurrent_streams,
             defaults.max_concurrent_streams
         )),
-        max_requests: given!(max_requests, defaults.max_requests),
+        max_requests: given!(
+            max_requests,
+            keepalive_requests.unwrap_or(defaults.max_requests)
+        ),
         stream_window: narrow(given!(stream_window, defaults.stream_window)),
         connection_window: narrow(given!(connection_window, defaults.connection_window)),
         send_buffer: to_usize(given!(send_buffer, defaults.send_buffer)),

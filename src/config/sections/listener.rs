@@ -28,6 +28,8 @@ section! {
         proxy_protocol: Placed<bool>,
         /// Load balancers that may send one; empty trusts everyone.
         proxy_protocol_from: Placed<Vec<RawNetwork>>,
+        /// Whether HTTP/2 is spoken here: negotiated with TLS, else by prior knowledge.
+        http2: bool,
         /// TLS.
         tls: Placed<RawTls>,
     }
@@ -51,6 +53,9 @@ pub struct Listener {
     pub redirect: Option<u16>,
     /// Who may send a PROXY line; `None` expects none, an empty list trusts everyone.
     pub proxy_protocol: Option<Vec<Network>>,
+    /// Whether HTTP/2 is spoken; `None` leaves it to `server.http2.prior_knowledge`, which with
+    /// TLS says nothing.
+    pub http2: Option<bool>,
     /// TLS.
     pub tls: Option<Settings>,
 }
@@ -73,6 +78,7 @@ impl Listener {
             hosts: Vec::new(),
             redirect: None,
             proxy_protocol: None,
+            http2: None,
             tls: None,
         }
     }
@@ -106,7 +112,11 @@ pub(super) fn resolve(
 }
 
 fn one(raw: &RawListener, around: &Around<'_>, found: &mut Findings) -> Option<Listener> {
-    let tls = raw.tls.as_ref().map(|raw| tls::resolve(raw, around, found));
+    let tls = {
+        let http2 = raw.http2.unwrap_or(true);
+        let tls = raw.tls.as_ref();
+        tls.map(|raw| tls::resolve(raw, http2, around, found))
+    };
     let Address(address) = raw.address.as_ref()?.value;
     let hosts = hosts(raw.hosts.as_ref(), found);
     let redirect = raw.redirect.as_ref().map(|_| {
@@ -142,6 +152,7 @@ fn one(raw: &RawListener, around: &Around<'_>, found: &mut Findings) -> Option<L
             let networks = from.map(|from| from.value.as_slice()).unwrap_or_default();
             networks.iter().map(RawNetwork::network).collect()
         }),
+        http2: raw.http2,
         tls: tls.flatten(),
     })
 }

@@ -252,7 +252,7 @@ pub(super) fn resolve(raw: RawServer, around: &Around<'_>, found: &mut Findings)
                 .size
                 .map_or(defaults.header_buffers.size, |size| to_usize(size.0)),
         },
-        http2: http2::resolve(&http2),
+        http2: http2::resolve(&http2, raw.keepalive_requests.map(|count| count.0)),
         reset_timedout_connection: raw
             .reset_timedout_connection
             .unwrap_or(defaults.reset_timedout_connection),

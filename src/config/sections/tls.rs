@@ -35,8 +35,6 @@ section! {
         protocols: Placed<Vec<ProtocolWord>>,
         /// Suites of TLS 1.2 by OpenSSL's names; those of TLS 1.3 are always offered.
         ciphers: Placed<Vec<String>>,
-        /// Whether HTTP/2 is offered (ALPN).
-        http2: bool,
         /// PEM file with the authorities that sign client certificates.
         verify: Placed<String>,
         /// Whether a client without a certificate is refused: "required" or "optional".
@@ -106,9 +104,11 @@ words! {
     }
 }
 
-/// What stands at `listener.tls`. `None` where that cannot be used; the reason was told.
+/// What stands at `listener.tls`. `None` where that cannot be used; the reason was told. `http2`
+/// says whether that is offered (ALPN).
 pub(super) fn resolve(
     raw: &Placed<RawTls>,
+    http2: bool,
     around: &Around<'_>,
     found: &mut Findings,
 ) -> Option<Settings> {
@@ -136,7 +136,7 @@ pub(super) fn resolve(
         certificates,
         protocols: protocols(raw.protocols.as_ref(), found),
         ciphers: ciphers(raw.ciphers.as_ref(), found),
-        http2: raw.http2.unwrap_or(true),
+        http2,
         verify,
         session_timeout: raw
             .session_timeout
@@ -160,11 +160,13 @@ fn certificates(at: &At, raw: &RawTls, around: &Around<'_>, found: &mut Findings
         key: raw.key.as_ref(),
         hosts: &[],
         stapling_file: raw.stapling_file.as_ref(),
+        stapling: raw.stapling.unwrap_or(false),
     };
     let further = raw.certificates.as_deref().unwrap_or_default();
     if first.cert.is_some() || first.key.is_some() || further.is_empty() {
         files.extend(first.files(at, around, found));
     }
+    let stapling = first.stapling;
     for raw in further {
         let pair = Pair {
             path: "listener.tls.certificates",
@@ -172,6 +174,7 @@ fn certificates(at: &At, raw: &RawTls, around: &Around<'_>, found: &mut Findings
             key: raw.key.as_ref(),
             hosts: raw.hosts.as_deref().unwrap_or_default(),
             stapling_file: raw.stapling_file.as_ref(),
+            stapling,
         };
         files.extend(pair.files(at, around, found));
     }
@@ -185,6 +188,8 @@ struct Pair<'a> {
     key: Option<&'a Placed<String>>,
     hosts: &'a [String],
     stapling_file: Option<&'a Placed<String>>,
+    /// Whether responses are fetched.
+    stapling: bool,
 }
 
 impl Pair<'_> {
@@ -216,6 +221,12 @@ impl Pair<'_> {
         };
         let path = format!("{}.{name}", self.path);
         let certificate = report(at, &path, loaded, found)?;
+        if certificate.must_staple && staple.is_none() && !self.stapling {
+            let message = "demands a stapled OCSP response: clients would refuse it";
+            let problem = Problem::new(at, &path, message);
+            let hint = "add `stapling = true`, or a `stapling_file`";
+            found.errors.push(problem.hint(hint));
+        }
         if let (Some(file), Some(path)) = (staple, &files.stapling_file) {
             let checked = files.staple(path, &certificate, Now::read().unix);
             let path = format!("{}.stapling_file", self.path);

@@ -48,6 +48,7 @@ fn listener(listener: &Listener) -> Json {
         "redirect_port": listener.redirect.map(u64::from),
         "proxy_protocol": proxies.is_some(),
         "proxy_protocol_from": proxies,
+        "http2": listener.http2,
         "tls": listener.tls.as_ref().map(tls),
     }
 }
@@ -68,7 +69,6 @@ fn tls(tls: &Settings) -> Json {
     object! {
         "certificates": certificates,
         "protocols": protocols,
-        "http2": tls.http2,
         "verify": verify.map(|verify| path(&verify.authorities)),
         "verify_required": verify.map(|verify| verify.is_required),
         "session_timeout": time(tls.session_timeout),

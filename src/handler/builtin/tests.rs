@@ -126,13 +126,13 @@ impl Shard {
             Some(found) => {
                 let request = Incoming {
                     client: &Client::direct(([127, 0, 0, 1], 9).into()),
+                    tls: None,
                     head: &head,
                     found,
                     body,
                     now,
                     id: &RequestId::new(&head, false, &mut Ids::new(1), now.unix),
                     hints: &Hints::default(),
-                    is_secure: false,
                 };
                 self.handlers.handle(request, &mut response).await;
             }
@@ -626,13 +626,13 @@ fn a_handlers_future_stays_small() {
     let (head, mut response) = (RequestHead::default(), Response::default());
     let request = Incoming {
         client: &Client::direct(([127, 0, 0, 1], 9).into()),
+        tls: None,
         head: &head,
         found: shard.router.find(b"/health").unwrap(),
         body: Body::Empty,
         now: shard.started,
         id: &RequestId::new(&head, false, &mut Ids::new(1), shard.started.unix),
         hints: &Hints::default(),
-        is_secure: false,
     };
     let future = shard.handlers.handle(request, &mut response);
     let bytes = size_of_val(&future);

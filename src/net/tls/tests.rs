@@ -1,13 +1,12 @@
-//! TLS against rustls's own server side on a thread, with certificates made for these tests
-//! (`testdata`; valid for a hundred years, and trusted by nobody else).
+//! TLS against rustls's own server side on a thread, with certificates made for each run.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
@@ -17,18 +16,39 @@ use crate::net::connect::connect_addr;
 use crate::net::runtime::{Driver, Runtime};
 use crate::net::timer::within;
 
-pub(super) const CA: &[u8] = include_bytes!("../testdata/ca.pem");
-const CERTIFICATE: &[u8] = include_bytes!("../testdata/server.pem");
-const KEY: &[u8] = include_bytes!("../testdata/server.key");
+/// An authority, and a server's certificate that it signed.
+struct Made {
+    authority: CertificateDer<'static>,
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+}
+
+static MADE: LazyLock<Made> = LazyLock::new(|| {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+    let params = CertificateParams::new(names).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    Made {
+        authority: issuer.der().clone(),
+        certificate: certificate.der().clone(),
+        key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+    }
+});
 
 type Peer = StreamOwned<ServerConnection, TcpStream>;
 
-fn connector() -> TlsConnector {
+/// Trusts the authority of these tests.
+pub(super) fn roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
+    roots.add(MADE.authority.clone()).unwrap();
     roots
-        .add(CertificateDer::from_pem_slice(CA).unwrap())
-        .unwrap();
-    TlsConnector::with_roots(roots).unwrap()
+}
+
+fn connector() -> TlsConnector {
+    TlsConnector::with_roots(roots()).unwrap()
 }
 
 /// A server with the certificate of these tests.
@@ -38,10 +58,7 @@ pub(super) fn server_config() -> Arc<ServerConfig> {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(
-            vec![CertificateDer::from_pem_slice(CERTIFICATE).unwrap()],
-            PrivateKeyDer::from_pem_slice(KEY).unwrap(),
-        )
+        .with_single_cert(vec![MADE.certificate.clone()], MADE.key.clone_key())
         .unwrap();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Arc::new(config)

@@ -7,6 +7,7 @@ use crate::base::ids::Ids;
 use crate::config::tests::good;
 use crate::http::UpstreamTimes;
 use crate::record::SeenTls;
+use crate::tls::seen::ClientCertificate;
 
 const END: Duration = Duration::from_millis(1_795_507_200_042);
 
@@ -139,6 +140,12 @@ fn every_variable_has_nginxs_form() {
         cipher: "TLS_AES_128_GCM_SHA256",
         server_name: Some("shop.example.com".into()),
         is_resumed: true,
+        client: Some(Box::new(ClientCertificate {
+            subject: "CN=client,O=Ring\\, Way".into(),
+            issuer: "CN=issuer".into(),
+            serial: "AB01".into(),
+            fingerprint: "00ff".into(),
+        })),
     };
     let seen = Seen {
         tls: Some(&tls),
@@ -166,6 +173,11 @@ fn every_variable_has_nginxs_form() {
             "TLSv1.3 TLS_AES_128_GCM_SHA256",
         ),
         ("$ssl_server_name $ssl_session_reused", "shop.example.com r"),
+        ("$ssl_client_verify $ssl_client_serial", "SUCCESS AB01"),
+        (
+            "$ssl_client_s_dn $ssl_client_i_dn $ssl_client_fingerprint",
+            "CN=client,O=Ring\\x5C, Way CN=issuer 00ff",
+        ),
         ("$connection_requests", "3"),
         (
             "%(m)s %(U)s %(q)s %(H)s %(B)s",
@@ -181,9 +193,9 @@ fn every_variable_has_nginxs_form() {
     assert_eq!(pid, format!("{} %\n", std::process::id()));
     let plain = line(
         &head(&[]),
-        "$scheme$https $ssl_protocol $ssl_session_reused $host",
+        "$scheme$https $ssl_protocol $ssl_session_reused $ssl_client_verify $ssl_client_s_dn $host",
     );
-    assert_eq!(plain, "http - - -\n");
+    assert_eq!(plain, "http - - - - -\n");
 }
 
 #[test]

@@ -67,6 +67,7 @@ impl Stream {
                 requests: self.requests,
                 tls: self.tls.as_deref(),
             },
+            tls: self.tls.as_ref(),
             entrance: &self.entrance,
             shared: self.counted.shared(),
             respond: self.respond,
@@ -96,6 +97,7 @@ struct Asked<'a> {
     server: &'a Server,
     peer: SocketAddr,
     seen: Seen<'a>,
+    tls: Option<&'a Rc<SeenTls>>,
     entrance: &'a Entrance,
     shared: &'a Shared,
     respond: SendResponse<Bytes>,
@@ -108,10 +110,10 @@ impl Asked<'_> {
         let (server, seen) = (self.server, self.seen);
         let found = exchange::find(server, head);
         let mut exchange = exchange::open(server, head, found, (self.peer, self.now));
-        exchange.is_secure = seen.tls.is_some();
+        exchange.tls = self.tls.cloned();
         let max = exchange::body_limit(server, found);
         let (mut content, body) = Content::open(source, opened, max).await;
-        let handled = if exchange::is_stopped(self.entrance, head, response) {
+        let handled = if exchange::is_stopped(self.entrance, (head, &exchange), response) {
             Handled::Answered
         } else {
             let asked = (found, &exchange);
