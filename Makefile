@@ -24,12 +24,12 @@ lint: ## formatting and clippy
 unit: tests/.env/py/.ok ## Rust tests: units, properties, fuzzing by seed, h11, the house's rules
 	RINGWAY_TEST_PYTHON=$(abspath $(PY)) cargo test --locked
 
-deps: programs tests/.env/py/.ok tests/.env/py1/.ok tests/node_modules/.ok
+deps: programs tests/.env/py/.ok tests/.env/py1/.ok tests/.env/tls/.ok tests/node_modules/.ok
 
 programs:
 	@tests/install-debian-packages
 
-# Two Python environments, because the two generations of the official SDK share a name.
+# Three Python environments: the two generations of the official SDK share a name, and sslyze pins an old cryptography.
 tests/.env/%/.ok: tests/requirements-%.txt
 	python3 -m venv tests/.env/$*
 	tests/.env/$*/bin/pip install -q --disable-pip-version-check -r $<

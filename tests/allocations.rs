@@ -103,6 +103,7 @@ impl Shard {
             head,
             found,
             client: &client,
+            tls: None,
             body: Body::Empty,
             now,
             id: &exchange.id,

@@ -341,7 +341,26 @@ def test_a_preface_that_never_comes_whole(ringway):
             pass
 
 
-def test_the_last_request_of_a_connection(ringway):
+@pytest.mark.parametrize(
+    "config",
+    [
+        "[server.http2]\nmax_requests = 5\n",
+        "[server]\nkeepalive_requests = 5\n",
+        "[server]\nkeepalive_requests = 3\n[server.http2]\nmax_requests = 5\n",
+    ],
+)
+def test_the_last_request_of_a_connection(ringway, config):
+    gateway = ringway(config)
+    client = Client(gateway.port)
+    for _ in range(4):
+        assert client.get("/health").status == 200
+    assert client.goaway is None
+    assert client.get("/health").status == 200
+    goaway = client.wait_end(5)
+    assert goaway and goaway.error_code == NO_ERROR
+
+
+def test_many_requests_at_once_are_answered_before_the_end(ringway):
     gateway = ringway("[server.http2]\nmax_requests = 5\n")
     client = Client(gateway.port)
     streams = [client.send("/health") for _ in range(5)]

@@ -22,6 +22,7 @@ from support.edge import (
     openssl,
 )
 from support.gateway import BINARY, clean_env, free_port, wait_until
+from support.ocsp import Responder
 
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 LISTENER = """
@@ -120,7 +121,7 @@ def test_alpn_chooses_the_version_of_http(edge, authority):
     ]:
         with connect(running.port, context(authority.path, alpn=offered)) as stream:
             assert stream.selected_alpn_protocol() == chosen
-    without = edge(tls="http2 = false")
+    without = edge(listener="http2 = false")
     with connect(without.port, context(authority.path, alpn=("h2", "http/1.1"))) as stream:
         assert stream.selected_alpn_protocol() == "http/1.1"
     url = f"https://localhost:{running.port}/health"
@@ -457,39 +458,6 @@ def test_renegotiation_and_early_data_are_not_offered(edge):
     assert "Cipher is ECDHE" in said and "verify return:1" in said
     assert said.lower().count("no renegotiation") == 1
     assert "Compression: NONE" in s_client(running, "-tls1_2")
-
-
-class Responder:
-    """`openssl ocsp` as the responder of an authority."""
-
-    def __init__(self, folder, authority, cert, status="V", signer=None):
-        self.port = None
-        serial = openssl("x509", "-in", str(cert), "-noout", "-serial").strip().split("=")[1]
-        subject = openssl("x509", "-in", str(cert), "-noout", "-subject", "-nameopt", "compat")
-        subject = subject.strip().split("=", 1)[1]
-        revoked = "260101000000Z" if status == "R" else ""
-        self.index = folder / "index.txt"
-        self.index.write_text(f"{status}\t400101000000Z\t{revoked}\t{serial}\tunknown\t{subject}\n")
-        (folder / "index.txt.attr").write_text("unique_subject = no\n")
-        self.words = ["openssl", "ocsp", "-index", str(self.index), "-CA", str(authority.path)]
-        signer = signer or (authority.path, authority.key_path)
-        self.words += ["-rsigner", str(signer[0]), "-rkey", str(signer[1]), "-ndays", "2"]
-
-    def serve(self, port: int):
-        words = [*self.words, "-port", str(port), "-ignore_err"]
-        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return self
-
-    def answer(self, folder, cert, authority):
-        """An answer in a file, without serving."""
-        out = folder / "answer.der"
-        words = [*self.words, "-issuer", str(authority.path), "-cert", str(cert)]
-        subprocess.run([*words, "-respout", str(out)], capture_output=True, timeout=20, check=False)
-        return out
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
 
 
 def stapled(running, *words) -> str:

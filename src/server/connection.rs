@@ -143,10 +143,12 @@ impl Connection {
         }
         self.place
             .arm(Limit::Linger, self.server.time.now().mono + LINGER);
+        // Whatever it is, it need not be decrypted.
+        let socket = self.reader.socket().plain();
         let mut thrown = 0;
-        while thrown < LINGER_BYTES_MAX && self.reader.readable().await.is_ok() {
+        while thrown < LINGER_BYTES_MAX && socket.readable().await.is_ok() {
             let mut sink = self.server.buffers.large();
-            let read = self.reader.socket().try_read(&mut sink);
+            let read = socket.try_read(&mut sink);
             self.server.buffers.give_back(sink);
             match read {
                 Ok(0) => return,

@@ -74,6 +74,9 @@ class Authority:
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = self._builder(self.name, self.key.public_key(), (-DAY, 3650 * DAY))
         builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
+        builder = builder.add_extension(SIGNS_CERTIFICATES, critical=True)
+        own_id = x509.SubjectKeyIdentifier.from_public_key(self.key.public_key())
+        builder = builder.add_extension(own_id, critical=False)
         self.certificate = builder.sign(self.key, hashes.SHA256())
         self.path = folder / f"{name.replace(' ', '-')}.pem"
         self.path.write_bytes(_pem(self.certificate))
@@ -102,23 +105,30 @@ class Authority:
         validity=(-DAY, 90 * DAY),
         ocsp=None,
         usage=None,
+        must_staple=False,
+        subject=None,
     ) -> tuple[Path, Path]:
         """The files of a certificate (with this authority's behind it) and of its key."""
         key = {
             "ec": lambda: ec.generate_private_key(ec.SECP256R1()),
             "rsa": lambda: rsa.generate_private_key(65537, 2048),
         }[kind]()
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+        subject = subject or x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         builder = self._builder(subject, key.public_key(), validity)
         builder = builder.add_extension(
             x509.SubjectAlternativeName([_general(name) for name in names]), critical=False
         )
+        issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        builder = builder.add_extension(issuer_id, critical=False)
         if ocsp:
             place = x509.UniformResourceIdentifier(ocsp)
             about = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, place)
             builder = builder.add_extension(x509.AuthorityInformationAccess([about]), False)
         if usage:
             builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        if must_staple:
+            feature = x509.TLSFeature([x509.TLSFeatureType.status_request])
+            builder = builder.add_extension(feature, critical=False)
         certificate = builder.sign(self.key, hashes.SHA256())
         cert_path, key_path = self.folder / f"{file}.pem", self.folder / f"{file}.key"
         _replace(key_path, _key_pem(key, FORMATS[key_format], password))
@@ -126,6 +136,17 @@ class Authority:
         return cert_path, key_path
 
 
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=True,
+    key_cert_sign=True,
+    crl_sign=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 OCSP_SIGNING = ExtendedKeyUsageOID.OCSP_SIGNING
 
 

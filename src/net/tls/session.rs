@@ -138,14 +138,24 @@ impl Session {
         }
     }
 
-    /// After an error: takes the alert for the client. rustls is not called again.
+    /// After an error: takes what is left for the client, the alert last. rustls is not called
+    /// again.
     fn fail(&mut self) {
         self.has_failed = true;
         self.is_peer_done = true;
-        let ciphertext = self.incoming.get_mut(self.used..).unwrap_or_default();
-        let status = self.rustls.process_tls_records(ciphertext);
-        if let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state {
-            let _ = extend(&mut self.outgoing, EXTRA_BYTES, |room| data.encode(room));
+        // What it had to say before comes first: its half of a handshake that it broke off.
+        // Nothing more, or rustls would look at the refused bytes again, and panic.
+        while self.rustls.wants_write() {
+            let ciphertext = self.incoming.get_mut(self.used..).unwrap_or_default();
+            match self.rustls.process_tls_records(ciphertext).state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    if extend(&mut self.outgoing, EXTRA_BYTES, |room| data.encode(room)).is_err() {
+                        break;
+                    }
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                _ => break,
+            }
         }
         self.incoming = Vec::new();
         self.used = 0;

@@ -121,6 +121,21 @@ fn the_user_of_basic_credentials_is_shown_without_its_password() {
     }
 }
 
+fn tls() -> SeenTls {
+    SeenTls {
+        protocol: "TLSv1.3",
+        cipher: "TLS_AES_128_GCM_SHA256",
+        server_name: Some("shop.example.com".into()),
+        is_resumed: true,
+        client: Some(Box::new(ClientCertificate {
+            subject: "CN=client,O=Ring\\, Way".into(),
+            issuer: "CN=issuer".into(),
+            serial: "AB01".into(),
+            fingerprint: "00ff".into(),
+        })),
+    }
+}
+
 #[test]
 fn every_variable_has_nginxs_form() {
     let mut response = Response::new(200).with("ETag", "\"a\"").with("X-B", "1");
@@ -135,18 +150,7 @@ fn every_variable_has_nginxs_form() {
         ("X-A", b"2"),
         ("X-Request-Id", b"id-1"),
     ];
-    let tls = SeenTls {
-        protocol: "TLSv1.3",
-        cipher: "TLS_AES_128_GCM_SHA256",
-        server_name: Some("shop.example.com".into()),
-        is_resumed: true,
-        client: Some(Box::new(ClientCertificate {
-            subject: "CN=client,O=Ring\\, Way".into(),
-            issuer: "CN=issuer".into(),
-            serial: "AB01".into(),
-            fingerprint: "00ff".into(),
-        })),
-    };
+    let tls = tls();
     let seen = Seen {
         tls: Some(&tls),
         ..seen()
