@@ -1,7 +1,7 @@
 # Everything a developer types. `make help` lists it.
 PY := tests/.env/py/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help run certs release test lint unit deps programs integration conformance bench-quick k8s-check image tune untune audit clean-env
+.PHONY: help run certs release test lint unit deps programs integration conformance bench-quick bench-edge k8s-check image tune untune audit clean-env
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -48,6 +48,9 @@ conformance: release deps ## the official MCP conformance runner, both revisions
 
 bench-quick: release deps ## Ringway beside nginx: CPU, latency, memory (about 5 minutes)
 	$(PY) bench/quick/run.py
+
+bench-edge: release deps ## the edge beside nginx: TLS, HTTP/2, compression, files, limits (10 minutes)
+	$(PY) bench/edge/run.py
 
 k8s-check: deps ## render every overlay of k8s/ and check it against the Kubernetes schemas
 	$(PY) -m pytest tests/test_kubernetes.py

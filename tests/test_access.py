@@ -28,12 +28,12 @@ LOG = '[log]\naccess = "access.log"\nformat = "json"\n'
 PROXY = '[real_ip]\ntrusted = ["127.0.0.1", "10.0.0.0/8"]\n'
 
 
-def ask(gateway, path: str, source: str = "127.0.0.1", fields: str = "") -> tuple[int, bytes]:
+def ask(gateway, path: str, source="127.0.0.1", fields="", method="GET") -> tuple[int, bytes]:
     """(status, everything) of one request from that address."""
     with socket.socket() as client:
         client.bind((source, 0))
         client.connect(("127.0.0.1", gateway.port))
-        head = f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n"
         client.sendall(head.encode())
         received = b""
         while piece := client.recv(65536):
@@ -63,6 +63,39 @@ def test_no_spelling_of_a_path_gets_around_a_rule(ringway):
     gateway = ringway(ROUTES)
     for path in ("/none", "/%6eone", "//none", "/x/../none", "/./none", "http://h/none", "/none?a"):
         assert ask(gateway, path)[0] == 403, path
+
+
+def test_some_methods_are_free_and_others_for_some(ringway):
+    gateway = ringway(
+        """
+[[route]]
+path = "/x"
+builtin = "echo"
+[route.limit_except]
+methods = ["GET"]
+allow = ["127.0.0.2"]
+[[route]]
+path = "/read"
+builtin = "echo"
+limit_except = { methods = ["GET", "OPTIONS"] }
+"""
+    )
+    for path, method, source, expected in [
+        ("/x", "GET", "127.0.0.1", 200),
+        ("/x", "HEAD", "127.0.0.1", 200),
+        ("/x", "POST", "127.0.0.1", 403),
+        ("/x", "POST", "127.0.0.2", 200),
+        ("/x", "PROPFIND", "127.0.0.1", 403),
+        ("/x", "get", "127.0.0.1", 403),
+        ("/read", "OPTIONS", "127.0.0.1", 200),
+        ("/read", "DELETE", "127.0.0.1", 403),
+    ]:
+        got = ask(gateway, path, source, method=method)[0]
+        assert got == expected, (path, method, source)
+    assert gateway.metric("ringway_access_denied_total") == 4
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client:
+        client.sendall(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n123456789" * 2)
+        assert client.recv(65536).startswith(b"HTTP/1.1 403")
 
 
 def test_the_seeds_rule_for_metrics(ringway):
@@ -132,6 +165,50 @@ def test_only_a_trusted_proxy_is_believed(ringway):
     ask(gateway, "/open", "127.0.0.1", "X-Forwarded-For: 203.0.113.5\r\n")
     line = logged_addresses(gateway, 2)[-1]
     assert "203.0.113.5" in line
+
+
+def test_what_is_set_is_shown(ringway):
+    gateway = ringway(
+        PROXY
+        + """
+[request_id]
+accept = "always"
+[rate_limit.api]
+rate = "60/m"
+burst = 5
+delay = 2
+key = "header:X-Key"
+[connection_limit.few]
+max = 3
+[[route]]
+path = "/x"
+builtin = "echo"
+allow = ["10.0.0.0/8"]
+rate_limit = "api"
+connection_limit = ["few"]
+max_body_size = "1k"
+access_log = false
+limit_except = { methods = ["GET"], deny = ["all"] }
+[route.headers]
+set = { X-Secret = "hush" }
+remove = ["X-Server"]
+"""
+    )
+    shown = gateway.json("/api/v1/config")
+    trusted = ["127.0.0.1", "10.0.0.0/8"]
+    assert shown["real_ip"] == {"trusted": trusted, "header": "X-Forwarded-For", "recursive": True}
+    assert shown["request_id"] == {"accept": "always"}
+    limit = shown["rate_limit"]["api"]
+    assert (limit["rate"], limit["burst"], limit["delay"]) == ("60/m", 5, 2)
+    assert limit["key"] == "header:X-Key" and limit["on_error"] == "allow"
+    assert shown["connection_limit"]["few"]["max"] == 3
+    (route,) = [route for route in shown["routes"] if route["path"] == "/x"]
+    assert route["allow"] == ["10.0.0.0/8"] and route["limit_except"]["deny"] == ["all"]
+    assert route["limit_except"]["methods"] == ["GET", "HEAD"]
+    assert (route["rate_limit"], route["connection_limit"]) == (["api"], ["few"])
+    assert (route["max_body_size"], route["access_log"]) == (1024, False)
+    assert list(route["headers"]["set"]) == ["X-Secret"] and route["headers"]["remove"] == ["X-Server"]
+    assert "hush" not in json.dumps(shown)
 
 
 def test_limits_count_the_client_behind_the_proxy(ringway):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import time
 
 import pytest
+from support import http
 from support.commands import command
+from support.edge import Edge
 from support.gateway import BINARY, clean_env, wait_until
 from support.load import hammer
 
@@ -66,6 +69,25 @@ def test_burst_then_429_with_everything_a_client_needs(ringway):
     assert refused.headers["cache-control"] == "no-store"
     assert gateway.get("/version").status == 200, "only the route is limited"
     assert gateway.metric("ringway_rate_limit_decisions_total") == 7
+
+
+def test_answers_that_pass_tell_what_is_left(ringway):
+    gateway = ringway(config('rate = "30/m"\nburst = 4\ndelay = false'))
+    told = [gateway.get("/x").headers for _ in range(5)]
+    assert {one["ratelimit-policy"] for one in told} == {'"api";q=30;w=60'}
+    left = [dict(part.split("=") for part in one["ratelimit"].split(";")[1:]) for one in told]
+    # Whichever shard each came to: the owner of the key counts, 2 s for each request.
+    assert [int(one["r"]) for one in left] == [4, 3, 2, 1, 0]
+    assert [int(one["t"]) for one in left][0] == 0 and 7 <= int(left[-1]["t"]) <= 8
+    assert "ratelimit" not in gateway.get("/version").headers
+    gateway = ringway(config('rate = "30/m"\nburst = 4\nheaders = false'))
+    assert "ratelimit" not in gateway.get("/x").headers
+
+
+def test_the_limit_with_the_least_left_is_told(ringway):
+    zones = 'rate = "30/m"\nburst = 9\n[rate_limit.few]\nrate = "60/m"\nburst = 2\ndelay = false'
+    gateway = ringway(config(zones).replace('rate_limit = "api"', 'rate_limit = ["api", "few"]'))
+    assert gateway.get("/x").headers["ratelimit"].startswith('"few";r=2;')
 
 
 def test_retry_after_is_true(ringway):
@@ -150,6 +172,19 @@ def test_keys_are_independent_and_a_missing_field_is_not_limited(ringway):
         answers = [gateway.get("/x", headers={"X-Api-Key": key}).status for _ in range(2)]
         assert answers == [200, 429], key[:5]
     assert {gateway.get("/x").status for _ in range(5)} == {200}
+
+
+def test_a_principal_is_who_brings_the_same_credentials(ringway):
+    gateway = ringway(config('rate = "1/m"\nkey = "principal"\ndelay = false'))
+
+    def status(**fields):
+        return gateway.get("/x", headers={k.replace("_", "-"): v for k, v in fields.items()}).status
+
+    assert status(Authorization="Bearer a") == 200 and status(Authorization="Bearer a") == 429
+    assert status(Authorization="Bearer b") == 200
+    assert status(X_Api_Key="a") == 200 and status(X_Api_Key="a") == 429
+    # Without credentials the address counts: nobody gets around the limit by leaving them out.
+    assert status() == 200 and status() == 429
 
 
 def test_the_table_is_bounded_and_tells_what_it_forgets(ringway):
@@ -275,6 +310,76 @@ def test_short_requests_give_their_places_back(ringway):
         assert set(count.statuses) == {200}, count.statuses
 
 
+def opened(port: int, source: str = "127.0.0.1") -> socket.socket | None:
+    """A connection that is served, or `None` if it is closed at once."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
+    try:
+        connection.sendall(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+        if connection.recv(65536).startswith(b"HTTP/1.1 200"):
+            return connection
+    except ConnectionError:
+        pass
+    connection.close()
+    return None
+
+
+def test_connections_of_one_address_are_bounded_over_all_shards(ringway):
+    gateway = ringway(QUIET + "[server]\nshards = 2\nmax_connections_per_ip = 5\n")
+    source = "127.0.0.7"
+    kept = [opened(gateway.port, source) for _ in range(5)]
+    assert all(kept)
+    assert [opened(gateway.port, source) for _ in range(8)] == [None] * 8
+    assert gateway.get("/version").status == 200, "other addresses are not concerned"
+    assert gateway.metric("ringway_connections_refused_per_ip_total") == 8
+    kept.pop().close()
+    again = wait_until("the place is free again", lambda: opened(gateway.port, source))
+    assert opened(gateway.port, source) is None
+    for connection in [*kept, again]:
+        connection.close()
+
+
+def test_a_balancers_clients_have_places_of_their_own(tmp_path):
+    running = Edge(
+        tmp_path,
+        "[server]\nshards = 2\nmax_connections_per_ip = 2\n"
+        '[[listener]]\naddress = "127.0.0.1:{port}"\nproxy_protocol = true\n',
+    )
+
+    def ask(client: str) -> socket.socket | None:
+        connection = socket.create_connection(("127.0.0.1", running.port), timeout=10)
+        line = f"PROXY TCP4 {client} 192.0.2.9 1234 80\r\nGET /version HTTP/1.1\r\nHost: x\r\n\r\n"
+        try:
+            connection.sendall(line.encode())
+            if connection.recv(65536).startswith(b"HTTP/1.1 200"):
+                return connection
+        except ConnectionError:
+            pass
+        connection.close()
+        return None
+
+    try:
+        kept = [ask("192.0.2.1"), ask("192.0.2.1"), ask("192.0.2.2")]
+        assert all(kept) and ask("192.0.2.1") is None
+        for connection in kept:
+            connection.close()
+    finally:
+        running.stop()
+
+
+def test_a_routes_own_size_holds_for_messages_too(ringway):
+    gateway = ringway(
+        '[server]\nmax_body_size = "1k"\n[[route]]\npath = "/mcp"\nmcp = true\nmax_body_size = "1m"\n'
+        '[[route]]\npath = "/small"\nmcp = true\n'
+    )
+    message = {"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"_meta": {"pad": "x" * 100_000}}}
+    fields = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+
+    def status(path: str) -> int:
+        return http.request("POST", gateway.url + path, json.dumps(message), fields).status
+
+    assert status("/mcp") not in (413, 500) and status("/small") == 413
+
+
 # Configuration
 
 
@@ -285,7 +390,7 @@ def test_short_requests_give_their_places_back(ringway):
         ('[rate_limit.a]\nrate = "0/s"\n', "is not a rate"),
         ("[rate_limit.a]\nburst = 3\n", "the key `rate` is missing"),
         ("[connection_limit.a]\n", "the key `max` is missing"),
-        ('[rate_limit.a]\nrate = "1/s"\nkey = "principal"\n', "authenticates nobody"),
+        ('[rate_limit.a]\nrate = "1/s"\nkey = "principle"\n', "not something to count by"),
         ('[rate_limit.a]\nrate = "1/s"\nkey = "cookie"\n', "not something to count by"),
         ('[rate_limit.a]\nrate = "1/s"\nsize = "1k"\n', "not within the bounds"),
         (

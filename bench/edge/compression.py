@@ -4,25 +4,19 @@
               encoder at its level beside (gzip_static, brotli_static)
     first     Ringway keeps nothing (`keep = 0`), so it encodes for each hit as nginx does, at the same levels
 
-Both serve the same file. They are measured in turn, the order turned round each round; CPU is utime and stime of
-the server's processes divided by the answers that wrk counted; a ratio is the median of the rounds' own ratios.
-Debian's nginx has no zstd; its row compares with nginx's gzip.
+Both serve the same file. Debian's nginx has no zstd; its row compares with nginx's gzip.
 """
 
 from __future__ import annotations
 
-import argparse
+import functools
 import gzip
 import json
 import random
-import statistics
-import subprocess
-import tempfile
 from pathlib import Path
 
 import brotli
-
-from beside import LOAD_CORE, SCRIPT, SERVER_CORE, TICK, Nginx, pin, ticks
+from beside import SERVER_CORE, Group, Nginx, Row, alone, pin, same_bytes, wrk
 from support import http
 from support.gateway import Gateway, wait_until
 
@@ -73,52 +67,48 @@ def tools(size: int) -> bytes:
     return json.dumps({"tools": listed}, separators=(",", ":")).encode()
 
 
-def measure(url: str, coding: str, pids: list[int], options) -> float:
-    """CPU µs for each answer."""
-    script = options.folder / "report.lua"
-    script.write_text(SCRIPT)
-    line = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", "-c16", f"-d{options.seconds}s"]
-    line += ["-s", str(script), "-H", f"Accept-Encoding: {coding}", url]
-    before = ticks(pids)
-    run = subprocess.run(line, capture_output=True, text=True, check=True)
-    after = ticks(pids)
-    found = json.loads(run.stdout.splitlines()[-1])
-    assert found["failed"] == 0, found
-    return sum(b - a for a, b in zip(before, after)) * 1e6 / TICK / max(found["requests"], 1)
+def prepare(folder: Path) -> Group:
+    tree, stored = folder / "tree", folder / "stored"
+    text = tools(114_000)
+    for place in (tree, stored):
+        place.mkdir()
+        (place / "t.json").write_bytes(text)
+    (stored / "t.json.gz").write_bytes(gzip.compress(text, 6))
+    (stored / "t.json.br").write_bytes(brotli.compress(text, brotli.MODE_TEXT, 4, 22))
+    nginx = Nginx(folder, NGINX, MODULES, tree=tree, stored=stored)
+    gateways = [
+        Gateway(folder, RINGWAY.format(keep=keep, tree=tree), limits=pin(SERVER_CORE)) for keep in ("32m", "0")
+    ]
+    kept, first = (f"{gateway.url}/d/t.json" for gateway in gateways)
+    per_hit, static = (f"http://127.0.0.1:{nginx.port}/{place}/t.json" for place in "ds")
+    warm(gateways[0], kept)
+    same_bytes(kept, first, per_hit, static)
+    sides, rows = {}, []
 
+    def side(name: str, url: str, coding: str, pids: list[int]) -> str:
+        size = len(http.request("GET", url, headers={"Accept-Encoding": coding}).body)
+        run = functools.partial(wrk, url, pids, connections=16, fields={"Accept-Encoding": coding})
+        sides[name] = lambda seconds: run(seconds=seconds) | {"bytes": size}
+        return name
 
-def compare(name: str, target: str, ours, theirs, options) -> dict:
-    """Each side is (url, coding, pids)."""
-    rounds = []
-    for number in range(options.rounds):
-        pair = [measure(*side, options) for side in ([ours, theirs][:: 1 if number % 2 else -1])]
-        rounds.append(pair[:: 1 if number % 2 else -1])
-    sizes = [len(http.request("GET", url, headers={"Accept-Encoding": coding}).body) for url, coding, _ in (ours, theirs)]
-    mine, other = (statistics.median(one[at] for one in rounds) for at in (0, 1))
-    ratio = statistics.median(one[0] / one[1] for one in rounds)
-    print(f"{name:34} {mine:9.1f} µs {other:9.1f} µs  {ratio:7.4f}  {target:9} {sizes[0]:6} {sizes[1]:6} bytes", flush=True)
-    return {"case": name, "ringway_us": mine, "nginx_us": other, "ratio": ratio, "target": target, "bytes": sizes}
+    for coding, level in (("gzip", "gzip 6"), ("br", "br 4")):
+        ours = side(f"kept {coding}", kept, coding, [gateways[0].pid])
+        hit = side(f"nginx {coding} per hit", per_hit, coding, nginx.pids)
+        file = side(f"nginx {coding} stored", static, coding, nginx.pids)
+        new = side(f"first {coding}", first, coding, [gateways[1].pid])
+        rows.append(Row(f"{coding} kept, {level} per hit", ours, hit, 0.01))
+        rows.append(Row(f"{coding} kept, {level} stored", ours, file, 1.0))
+        rows.append(Row(f"{coding} kept, size of {level}", ours, file, 1.0, "bytes", unit="bytes"))
+        rows.append(Row(f"first time {level}", new, hit, 1.0))
+    new = side("first zstd", first, "zstd", [gateways[1].pid])
+    rows.append(Row("first time zstd 3, gzip 6", new, "nginx gzip per hit", 1.0))
 
+    def close():
+        for gateway in gateways:
+            gateway.stop()
+        nginx.stop()
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="ringway-compression-") as name:
-        options.folder = folder = Path(name)
-        folder.chmod(0o755)
-        tree, stored = folder / "tree", folder / "stored"
-        text = tools(114_000)
-        for place in (tree, stored):
-            place.mkdir()
-            (place / "t.json").write_bytes(text)
-        (stored / "t.json.gz").write_bytes(gzip.compress(text, 6))
-        (stored / "t.json.br").write_bytes(brotli.compress(text, brotli.MODE_TEXT, 4, 22))
-        results = run(folder, tree, stored, options)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+    return Group("114 KB JSON", sides, rows, close)
 
 
 def warm(gateway: Gateway, url: str) -> None:
@@ -130,34 +120,5 @@ def warm(gateway: Gateway, url: str) -> None:
     wait_until("kept encodings are made again", lambda: gateway.metric(metric) >= 2, seconds=60)
 
 
-def run(folder: Path, tree: Path, stored: Path, options) -> list[dict]:
-    nginx = Nginx(folder, NGINX, MODULES, tree=tree, stored=stored)
-    port, pids = nginx.port, nginx.pids
-    gateways = []
-    try:
-        for keep in ("32m", "0"):
-            gateway = Gateway(folder, RINGWAY.format(keep=keep, tree=tree), limits=pin(SERVER_CORE))
-            gateways.append(gateway)
-        kept, first = (f"{gateway.url}/d/t.json" for gateway in gateways)
-        kept_pids, first_pids = ([gateway.pid] for gateway in gateways)
-        warm(gateways[0], kept)
-        per_hit, static = (f"http://127.0.0.1:{port}/{place}/t.json" for place in "ds")
-        print(f"{'':34} {'Ringway':>12} {'nginx':>12}    ratio  target")
-        results = []
-        for coding, level in (("gzip", "gzip 6"), ("br", "br 4")):
-            ours = (kept, coding, kept_pids)
-            results.append(compare(f"kept, against {level} for each hit", "<= 0.01", ours, (per_hit, coding, pids), options))
-            results.append(compare(f"kept, against a {level} file", "<= 1.0", ours, (static, coding, pids), options))
-            ours = (first, coding, first_pids)
-            results.append(compare(f"first time, {level}", "<= 1.0", ours, (per_hit, coding, pids), options))
-        ours = (first, "zstd", first_pids)
-        results.append(compare("first time, zstd 3 against gzip 6", "<= 1.0", ours, (per_hit, "gzip", pids), options))
-        return results
-    finally:
-        for gateway in gateways:
-            gateway.stop()
-        nginx.stop()
-
-
 if __name__ == "__main__":
-    main()
+    alone(prepare, __doc__)

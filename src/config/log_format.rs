@@ -86,6 +86,10 @@ macro_rules! variables {
             Http(Field),
             /// `$sent_http_NAME`
             SentHttp(Field),
+            /// `$arg_NAME`
+            Arg(Box<str>),
+            /// `$cookie_NAME`
+            CookieNamed(Box<str>),
             /// `%(U)s`: the path as it was sent.
             Path,
             /// `%(q)s`: the query, also where it is empty.
@@ -129,6 +133,17 @@ variables! {
     "content_length" => ContentLength,
     "status" => Status,
     "body_bytes_sent" => BodyBytesSent,
+    "bytes_sent" => BytesSent,
+    "request_length" => RequestLength,
+    "request_completion" => RequestCompletion,
+    "document_uri" => DocumentUri,
+    "http2" => Http2,
+    "pipe" => Pipe,
+    "connection" => Connection,
+    "limit_req_status" => LimitReqStatus,
+    "limit_conn_status" => LimitConnStatus,
+    "upstream_addr" => UpstreamAddr,
+    "upstream_status" => UpstreamStatus,
     "request_time" => RequestTime,
     "request_id" => RequestId,
     "route" => Route,
@@ -230,6 +245,8 @@ fn nginx(text: &str, pieces: &mut Pieces) {
         });
         rest = tail;
         match variable(name) {
+            // The same for every line.
+            None if name == "hostname" => pieces.text.push_str(&hostname()),
             Some(found) => pieces.variable(found),
             None if name.is_empty() => pieces.unknown.push(Unknown {
                 message: "a `$` without a variable's name".to_owned(),
@@ -237,6 +254,7 @@ fn nginx(text: &str, pieces: &mut Pieces) {
             }),
             None => {
                 let names = VARIABLES.iter().map(|(name, _)| *name);
+                let names = names.chain(["hostname"]);
                 pieces.unknown.push(Unknown {
                     message: format!("unknown variable ${}", name.escape_debug()),
                     hint: Some(match nearest(name, names) {
@@ -248,6 +266,17 @@ fn nginx(text: &str, pieces: &mut Pieces) {
         }
     }
     push_text(rest, pieces);
+}
+
+/// This machine's name; `-` if it tells none.
+fn hostname() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let name = read.as_deref().map_or("", str::trim);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    match name.is_empty() || !name.chars().all(is_plain) {
+        true => "-".to_owned(),
+        false => name.to_owned(),
+    }
 }
 
 /// A line is one line: control characters of the template itself are written as nginx would.
@@ -269,6 +298,12 @@ fn variable(name: &str) -> Option<Variable> {
         let field = field_of(field)?;
         let is_framing = matches!(&field, Field::Known(known) if FRAMING.contains(known));
         return (!is_framing).then_some(Variable::SentHttp(field));
+    }
+    if let Some(argument) = name.strip_prefix("arg_") {
+        return (!argument.is_empty()).then(|| Variable::Arg(argument.into()));
+    }
+    if let Some(cookie) = name.strip_prefix("cookie_") {
+        return (!cookie.is_empty()).then(|| Variable::CookieNamed(cookie.into()));
     }
     let field = name.strip_prefix("http_")?;
     Some(Variable::Http(field_of(field)?))

@@ -80,6 +80,7 @@ impl Handlers {
                         head: request.head,
                         below: request.found.below,
                         body: request.body,
+                        body_bytes_max: request.found.endpoint.settings.max_body_size,
                         now: request.now,
                         is_former: request.found.endpoint.handler == config::Handler::McpSse,
                     };

@@ -31,7 +31,7 @@ pub use headers::{HeaderList, InvalidField, is_field_value, is_token};
 pub use hints::{Hint, Hints};
 pub use known::Known;
 pub use request::{Method, RequestHead, Version};
-pub use response::{Response, ResponseHead, UpstreamTimes};
+pub use response::{AskedServer, Response, ResponseHead, UpstreamTimes};
 pub use source::Source;
 pub use status::reason;
 pub use stored::{Claim, Maker, Shelf, Stored};

@@ -1,6 +1,7 @@
 //! A response as handlers make it. Framing fields (Content-Length, Transfer-Encoding,
 //! Connection, Date) are the driver's and are added when it is written.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,19 @@ pub struct Response {
     pub body: Body,
     /// How long a server behind took, where one was asked.
     pub upstream: Option<UpstreamTimes>,
+    /// Servers behind that were asked, in that order: more than one where the first failed.
+    pub asked: Vec<AskedServer>,
+}
+
+/// A server behind that was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedServer {
+    /// Where it is: `127.0.0.1:8000`, a host and port, or `stdio:NAME` for a child.
+    pub address: Arc<str>,
+    /// What it answered, if it is known.
+    pub status: Option<u16>,
+    /// How long it took; `None` for the last one means [`Response::upstream`].
+    pub times: Option<UpstreamTimes>,
 }
 
 /// How long a server behind took, from when it was asked.
@@ -48,6 +62,7 @@ impl Response {
         self.headers.clear();
         self.body = Body::Empty;
         self.upstream = None;
+        self.asked.clear();
     }
 
     /// A response whose content is that JSON text.

@@ -219,6 +219,10 @@ counters! {
         "ringway_connections_refused",
         "Connections closed at once because max_connections was reached.",
     );
+    ConnectionsRefusedPerIp => counter(
+        "ringway_connections_refused_per_ip",
+        "Connections closed at once because max_connections_per_ip was reached.",
+    );
     Panics => counter(
         "ringway_panics",
         "Panics fenced off in a connection.",

@@ -130,6 +130,12 @@ impl Recorder {
         }
     }
 
+    /// Which shard's it is.
+    #[must_use]
+    pub const fn shard(&self) -> u16 {
+        self.shard
+    }
+
     /// Adds one.
     pub fn count(&self, counter: Counter) {
         self.add(counter, 1);

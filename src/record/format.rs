@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::base::base64::{self, Alphabet};
 use crate::base::civil::Civil;
 use crate::config::{Escape, Field, LogFormat, Piece, Template, Variable};
+use crate::filter::limit::{Decided, Passed};
 use crate::filter::{Client, RequestId};
-use crate::http::{HeaderList, Known, RequestHead, Response, Version};
+use crate::http::{AskedServer, HeaderList, Known, RequestHead, Response, UpstreamTimes, Version};
 use crate::record::escape::{push_json, push_text};
 use crate::record::{Seen, json};
 use crate::tls::seen::ClientCertificate;
@@ -23,6 +24,10 @@ pub(super) struct Line<'a> {
     pub(super) route: &'a str,
     pub(super) status: u16,
     pub(super) body_bytes: u64,
+    /// The head too.
+    pub(super) sent_bytes: u64,
+    pub(super) is_complete: bool,
+    pub(super) passed: &'a Passed,
     pub(super) elapsed: Duration,
     /// End of the exchange since the Unix epoch.
     pub(super) unix: Duration,
@@ -96,7 +101,7 @@ impl Line<'_> {
             Variable::Request => self.request(to),
             Variable::RequestMethod => to.text(some(head.method_token())),
             Variable::RequestUri => to.text(some(head.target())),
-            Variable::Uri => to.text(some(head.route_path())),
+            Variable::Uri | Variable::DocumentUri => to.text(some(head.route_path())),
             Variable::Path => to.text(some(head.path())),
             Variable::Args | Variable::QueryString => to.text(some(head.query())),
             Variable::Query => to.text(Some(head.query().as_bytes())),
@@ -110,6 +115,11 @@ impl Line<'_> {
             Variable::SentHttp(field) => to.fields(&self.response.headers, field),
             Variable::Status => to.number(self.status.into()),
             Variable::BodyBytesSent => to.number(self.body_bytes),
+            Variable::BytesSent => to.number(self.sent_bytes),
+            Variable::RequestLength => to.number(self.seen.request_bytes),
+            Variable::RequestCompletion if self.is_complete => to.safe("OK"),
+            Variable::Arg(name) => to.text(argument(head.query(), name)),
+            Variable::CookieNamed(name) => to.text(cookie(&head.headers, name)),
             Variable::RequestId => to.text(Some(self.id.as_bytes(head))),
             Variable::Route => to.text(Some(self.route.as_bytes())),
             Variable::Pid => to.number(std::process::id().into()),
@@ -117,8 +127,55 @@ impl Line<'_> {
         }
     }
 
+    fn limits_or_servers(&self, variable: &Variable, to: &mut Value<'_>) {
+        let decided = |decided: Option<Decided>, to: &mut Value<'_>| match decided {
+            Some(decided) => to.safe(decided.name()),
+            None => to.text(None),
+        };
+        match variable {
+            Variable::LimitReqStatus => decided(self.passed.rate.get(), to),
+            Variable::LimitConnStatus => decided(self.passed.place.get(), to),
+            Variable::UpstreamAddr => {
+                self.asked(to, |server, to| to.text(Some(server.address.as_bytes())));
+            }
+            Variable::UpstreamStatus => self.asked(to, |server, to| match server.status {
+                Some(status) => to.number(status.into()),
+                None => to.text(None),
+            }),
+            Variable::UpstreamConnectTime => self.times(to, |times| times.connect),
+            Variable::UpstreamHeaderTime => self.times(to, |times| Some(times.header)),
+            Variable::UpstreamResponseTime => {
+                self.times(to, |times| Some(times.response.unwrap_or(self.elapsed)));
+            }
+            Variable::Connection => to.number(self.seen.connection),
+            Variable::ConnectionRequests => to.number(self.seen.requests),
+            Variable::Pipe => to.safe(if self.seen.is_pipelined { "p" } else { "." }),
+            other => self.client_certificate(other, to),
+        }
+    }
+
+    /// One value for each server that was asked, as nginx lists them.
+    fn asked(&self, to: &mut Value<'_>, mut one: impl FnMut(&AskedServer, &mut Value<'_>)) {
+        for (index, server) in self.response.asked.iter().enumerate() {
+            to.safe(if index > 0 { ", " } else { "" });
+            one(server, to);
+        }
+        if self.response.asked.is_empty() {
+            to.text(None);
+        }
+    }
+
+    fn times(&self, to: &mut Value<'_>, of: impl Fn(&UpstreamTimes) -> Option<Duration>) {
+        let last = self.response.upstream.as_ref();
+        if self.response.asked.is_empty() {
+            return to.time(last.and_then(&of));
+        }
+        self.asked(to, |server, to| {
+            to.time(server.times.as_ref().or(last).and_then(&of))
+        });
+    }
+
     fn time_or_transport(&self, variable: &Variable, to: &mut Value<'_>) {
-        let upstream = self.response.upstream;
         let tls = self.seen.tls;
         match variable {
             Variable::TimeIso8601 => {
@@ -135,11 +192,6 @@ impl Line<'_> {
                 let (whole, part) = (self.elapsed.as_secs(), self.elapsed.subsec_micros());
                 push(to.out, format_args!("{whole}.{part:06}"));
             }
-            Variable::UpstreamConnectTime => to.time(upstream.and_then(|times| times.connect)),
-            Variable::UpstreamHeaderTime => to.time(upstream.map(|times| times.header)),
-            Variable::UpstreamResponseTime => {
-                to.time(upstream.map(|times| times.response.unwrap_or(self.elapsed)));
-            }
             Variable::Scheme => to.safe(if tls.is_some() { "https" } else { "http" }),
             Variable::Https if tls.is_some() => to.safe("on"),
             Variable::SslProtocol => to.text(tls.map(|tls| tls.protocol.as_bytes())),
@@ -152,11 +204,13 @@ impl Line<'_> {
                 Some(tls) => to.safe(if tls.is_resumed { "r" } else { "." }),
                 None => to.text(None),
             },
-            Variable::ConnectionRequests => to.number(self.seen.requests),
             Variable::SslClientVerify => {
                 to.text(tls.map(|tls| tls.client_verify().as_bytes()));
             }
-            other => self.client_certificate(other, to),
+            Variable::Http2 if self.head.version == Version::Http2 => {
+                to.safe(if tls.is_some() { "h2" } else { "h2c" });
+            }
+            other => self.limits_or_servers(other, to),
         }
     }
 
@@ -246,6 +300,27 @@ impl Value<'_> {
 
 fn some(text: &str) -> Option<&[u8]> {
     (!text.is_empty()).then_some(text.as_bytes())
+}
+
+/// The value of a query's first argument of that name, as it was sent.
+fn argument<'a>(query: &'a str, name: &str) -> Option<&'a [u8]> {
+    let pairs = query.trim_start_matches('?').split('&');
+    let mut pairs = pairs.filter_map(|pair| pair.split_once('='));
+    let found = pairs.find(|(own, _)| own.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value.as_bytes())
+}
+
+/// The value of the first cookie of that name.
+fn cookie<'a>(headers: &'a HeaderList, name: &str) -> Option<&'a [u8]> {
+    let mut pairs = headers
+        .all(Known::Cookie)
+        .flat_map(|value| value.split(|&byte| byte == b';'))
+        .map(<[u8]>::trim_ascii);
+    pairs.find_map(|pair| {
+        let (own, value) = pair.split_at_checked(name.len())?;
+        let value = value.strip_prefix(b"=")?;
+        own.eq_ignore_ascii_case(name.as_bytes()).then_some(value)
+    })
 }
 
 pub(super) const fn protocol(version: Version) -> &'static str {

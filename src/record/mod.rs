@@ -13,13 +13,13 @@ pub use process::read_process;
 
 pub use crate::tls::seen::SeenTls;
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
 use crate::base::clock::Now;
 use crate::base::ids::Ids;
-use crate::filter::limit::Keeper;
+use crate::filter::limit::{Keeper, Passed};
 use crate::filter::{Client, RequestId};
 use crate::http::{Hints, Method, RequestHead, Response};
 use crate::metrics::{Counter, Recorder};
@@ -55,6 +55,10 @@ pub struct Exchange {
     pub tls: Option<Rc<SeenTls>>,
     /// What it holds until it is over.
     pub kept: Keeper,
+    /// Bytes of its response's head.
+    pub head_bytes: Cell<u64>,
+    /// What its route's limits have said so far.
+    pub passed: Passed,
     started: Now,
     method: Method,
 }
@@ -70,8 +74,14 @@ impl Exchange {
 /// What a request's connection adds to its line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen<'a> {
+    /// The connection's number in the process.
+    pub connection: u64,
     /// Requests of the connection so far, this one too.
     pub requests: u64,
+    /// Bytes of the request that were read: its head and its content.
+    pub request_bytes: u64,
+    /// It came before the one before it was answered.
+    pub is_pipelined: bool,
     /// TLS, where it is spoken.
     pub tls: Option<&'a SeenTls>,
 }
@@ -83,6 +93,10 @@ pub struct Ended<'a> {
     pub status: u16,
     /// Bytes of the response's body that were written.
     pub body_bytes: u64,
+    /// Bytes around it: chunks' heads, the last chunk with its trailers.
+    pub framing_bytes: u64,
+    /// All of the response was given to the connection.
+    pub is_complete: bool,
     /// When.
     pub at: Instant,
     /// What was answered, or would have been.
@@ -123,6 +137,8 @@ impl Record {
             rules: 0,
             tls: None,
             kept: Keeper::default(),
+            head_bytes: Cell::new(0),
+            passed: Passed::default(),
             started: now,
             method: head.method,
         }
@@ -145,6 +161,9 @@ impl Record {
                 route,
                 status: ended.status,
                 body_bytes: ended.body_bytes,
+                sent_bytes: exchange.head_bytes.get() + ended.body_bytes + ended.framing_bytes,
+                is_complete: ended.is_complete,
+                passed: &exchange.passed,
                 elapsed,
                 unix: exchange.started.unix + elapsed,
                 id: &exchange.id,
@@ -206,6 +225,8 @@ mod tests {
         let ended = Ended {
             status: 200,
             body_bytes: 5,
+            framing_bytes: 0,
+            is_complete: true,
             at: now.mono + Duration::from_millis(3),
             response: &Response::new(200),
             seen: Seen::default(),

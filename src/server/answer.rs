@@ -36,6 +36,8 @@ pub(super) struct Sending {
     pub(super) status: u16,
     /// Bytes of content sent, or gathered to be sent.
     pub(super) body_bytes: u64,
+    /// Bytes around the content.
+    pub(super) framing_bytes: u64,
     pub(super) result: Result<(), Close>,
 }
 
@@ -50,6 +52,8 @@ impl Sending {
         Ended {
             status: self.status,
             body_bytes: self.body_bytes,
+            framing_bytes: self.framing_bytes,
+            is_complete: self.result.is_ok(),
             at: now.mono,
             response,
             seen,
@@ -61,6 +65,7 @@ impl Sending {
         Self {
             status: CLIENT_LEFT,
             body_bytes: 0,
+            framing_bytes: 0,
             result: Err(Close::Now),
         }
     }
@@ -85,6 +90,7 @@ pub(super) fn gather(
     Some(Sending {
         status: response.status,
         body_bytes: bytes.len() as u64,
+        framing_bytes: 0,
         result: Ok(()),
     })
 }
@@ -97,6 +103,7 @@ pub(super) async fn send(
     (response, kind): (&mut Response, BodyKind),
     now: &mut Now,
 ) -> Sending {
+    let mut framing_bytes = 0;
     let (body_bytes, result) = match (kind, core::mem::take(&mut response.body)) {
         (_, Body::Tunnel(tunnel)) => {
             let carried = Box::pin(tunnel::carry(wire, tunnel)).await;
@@ -130,12 +137,15 @@ pub(super) async fn send(
             // Boxed, like all that is not a small response: see `connection`.
             let streamed = Box::pin(stream(wire, content, frames, kind)).await;
             *now = wire.server.time.now();
-            streamed
+            let (body_bytes, framing, result) = streamed;
+            framing_bytes = framing;
+            (body_bytes, result)
         }
     };
     Sending {
         status: response.status,
         body_bytes,
+        framing_bytes,
         result,
     }
 }
@@ -162,37 +172,53 @@ async fn stream(
     content: &mut Content,
     mut frames: Receiver<Result<Frame, BodyError>>,
     kind: BodyKind,
-) -> (u64, Result<(), Close>) {
+) -> (u64, u64, Result<(), Close>) {
     wire.place.disarm();
-    let mut body_bytes = 0;
+    let (mut body_bytes, mut framing_bytes) = (0, 0);
     loop {
         let frame = match next_frame(wire, content, &mut frames).await {
             Ok(frame) => frame,
-            Err(close) => return (body_bytes, Err(close)),
+            Err(close) => return (body_bytes, framing_bytes, Err(close)),
         };
         let trailers = match frame {
             Some(Ok(Frame::Data(bytes))) => {
                 let bytes = within_length(kind, body_bytes, bytes);
                 body_bytes += bytes.len() as u64;
+                if kind == BodyKind::Chunked {
+                    framing_bytes += chunk_overhead(bytes.len());
+                }
                 if let Err(close) = put_data(wire, kind, &bytes).await {
-                    return (body_bytes, Err(close));
+                    return (body_bytes, framing_bytes, Err(close));
                 }
                 continue;
             }
             Some(Ok(Frame::Trailers(trailers))) => Some(trailers),
             // Without its last chunk, or short of its length, the client knows it is broken.
-            Some(Err(_)) => return (body_bytes, wire.flush().await.and(Err(Close::Now))),
+            Some(Err(_)) => {
+                let result = wire.flush().await.and(Err(Close::Now));
+                return (body_bytes, framing_bytes, result);
+            }
             None => None,
         };
         let result = match kind {
             BodyKind::Chunked => {
+                let before = wire.output.len();
                 encode_last_chunk(trailers.as_ref(), wire.output);
+                framing_bytes += (wire.output.len() - before) as u64;
                 Ok(())
             }
             BodyKind::Length(length) if body_bytes < length => Err(Close::Now),
             _ => Ok(()),
         };
-        return (body_bytes, wire.flush().await.and(result));
+        return (body_bytes, framing_bytes, wire.flush().await.and(result));
+    }
+}
+
+/// Bytes around a chunk: its length in hexadecimal digits and two line ends.
+const fn chunk_overhead(length: usize) -> u64 {
+    match length {
+        0 => 0,
+        _ => (length.ilog2() / 4 + 1 + 4) as u64,
     }
 }
 

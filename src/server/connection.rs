@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::filter::limit::Keeper;
 use crate::metrics::{Counter, Gauge};
 use crate::net::runtime::fence;
 use crate::net::tls::server::ServerTls;
@@ -32,6 +33,10 @@ pub(super) struct Connection {
     pub(super) place: Place,
     pub(super) reader: Reader,
     pub(super) peer: SocketAddr,
+    /// Its place under `max_connections_per_ip`.
+    pub(super) kept: Keeper,
+    /// Its number in the process.
+    pub(super) number: u64,
     /// Requests so far.
     pub(super) requests: u64,
     /// What the access log tells of its TLS; set by the handshake.
@@ -58,12 +63,15 @@ pub(super) fn run(
     (socket, peer): (Plain, SocketAddr),
 ) -> Result<impl Future<Output = ()>, rustls::Error> {
     let transport = transport(&server, &entrance, socket)?;
+    let number = server.number();
     let mut connection = Connection {
         server,
         entrance,
         place,
         reader: Reader::new(Rc::new(transport)),
         peer,
+        kept: Keeper::default(),
+        number,
         requests: 0,
         tls: None,
     };

@@ -2,6 +2,7 @@
 //! here; how bytes come and go is the driver's (`h1`).
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::base::clock::Now;
 use crate::config::AcceptId;
@@ -76,11 +77,22 @@ pub(super) fn answer_at_once(
     let endpoint = found.endpoint;
     let may_compress =
         !endpoint.settings.is_uncompressed && head.headers.contains(Known::AcceptEncoding);
-    if endpoint.guard.is_some()
-        || may_compress
-        || matches!(head.method, Method::Trace | Method::Connect)
-    {
+    if may_compress || matches!(head.method, Method::Trace | Method::Connect) {
         return None;
+    }
+    if let Some(guard) = &endpoint.guard {
+        match pass(server, guard, (head, exchange), now) {
+            Passage::Open => exchange.passed.delay_ms.set(Some(0)),
+            Passage::After(delay) => {
+                exchange.passed.delay_ms.set(Some(millis(delay)));
+                return None;
+            }
+            Passage::Refused(refusal) => {
+                *response = *refusal;
+                return Some(true);
+            }
+            Passage::Ask => return None,
+        }
     }
     let request = Incoming {
         head,
@@ -136,7 +148,9 @@ pub(super) async fn answer(
         return true;
     };
     if let Some(guard) = &found.endpoint.guard {
-        let waiting = match pass(server, guard, (head, exchange), now) {
+        let waiting = match passed_before(exchange)
+            .unwrap_or_else(|| pass(server, guard, (head, exchange), now))
+        {
             Passage::Open => None,
             // In a box: nearly all requests pass at once.
             passage => Some(Box::pin(wait(
@@ -184,9 +198,7 @@ pub(super) fn pass(
     (head, exchange): (&RequestHead, &Exchange),
     now: Now,
 ) -> Passage {
-    if let Some(access) = &guard.access
-        && !access.allows(exchange.client.address)
-    {
+    if !guard.allows(exchange.client.address, head.method_token()) {
         server.recorder.count(Counter::AccessDenied);
         return Passage::Refused(Box::new(Problem::Forbidden.response()));
     }
@@ -197,6 +209,19 @@ pub(super) fn pass(
         }
         _ => Passage::Open,
     }
+}
+
+/// What [`answer_at_once`] has found, and counted.
+fn passed_before(exchange: &Exchange) -> Option<Passage> {
+    Some(match exchange.passed.delay_ms.get()? {
+        0 => Passage::Open,
+        delay => Passage::After(Duration::from_millis(delay.into())),
+    })
+}
+
+/// A delay as an exchange notes it.
+fn millis(delay: Duration) -> u32 {
+    u32::try_from(delay.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// Waits as [`pass`] says. `Some` is a refusal.
@@ -230,6 +255,7 @@ fn passing<'a>(
         guard,
         head,
         client: &exchange.client,
+        passed: &exchange.passed,
         now: now.mono,
     }
 }
@@ -244,6 +270,10 @@ pub(super) fn complete(
 ) {
     let elapsed = now.mono.saturating_duration_since(exchange.started().mono);
     filter(server, exchange, response).apply(response, head, &exchange.id, elapsed);
+    // As many as HTTP/1.1 would write; what compression makes of them is the library's.
+    exchange
+        .head_bytes
+        .set(response.headers.wire().len() as u64);
 }
 
 /// Does what the route does to a response's fields. Gives what adds the common ones.
@@ -252,6 +282,9 @@ fn filter<'a>(
     exchange: &Exchange,
     response: &mut Response,
 ) -> &'a ResponseFilter {
+    if let (Some(allowance), Some(counting)) = (exchange.passed.allowance.get(), &server.counting) {
+        counting.tell(allowance, response);
+    }
     match server.route_filter(exchange.rules) {
         None => &server.filter,
         Some(own) => {
@@ -290,14 +323,15 @@ pub(super) fn respond(
     } = out;
     let response = &*response;
     let framed = codec.frame(response);
+    let start = bytes.len();
     let length = framed.length_alone().filter(|_| !is_logged);
     if let Some(length) = length
         && prepared.is_for(exchange.rules, (response, length), now)
         && prepared.write((filter, head), &exchange.id, elapsed, bytes)
     {
+        exchange.head_bytes.set((bytes.len() - start) as u64);
         return framed.sent.body;
     }
-    let start = bytes.len();
     let mut is_like_others = false;
     framed.write(response, bytes, |bytes| {
         let time = &server.time;
@@ -310,6 +344,7 @@ pub(super) fn respond(
             is_like_others = filter.write(headers, head, &exchange.id, elapsed, bytes);
         }
     });
+    exchange.head_bytes.set((bytes.len() - start) as u64);
     if let Some(length) = length.filter(|_| is_like_others) {
         let written = bytes.get(start..).unwrap_or_default();
         prepared.keep(exchange.rules, (response, length), now, written);

@@ -201,6 +201,7 @@ impl Connection {
             input,
             output,
         } = &mut *lent;
+        let is_pipelined = input.is_pipelined();
         let found = exchange::find(server, head);
         if kind != BodyKind::None
             && let Err(error) = codec.limit_body(exchange::body_limit(server, found))
@@ -241,7 +242,13 @@ impl Connection {
                 Box::pin(answer_in_time(&mut wire, asked, opened, response, now)).await
             }
         };
-        let ended = sending.ended(response, self.seen(), *now);
+        let request_bytes = wire.input.end_request();
+        let seen = Seen {
+            request_bytes,
+            is_pipelined,
+            ..self.seen()
+        };
+        let ended = sending.ended(response, seen, *now);
         let label = server.label(exchange.label);
         server.record.finish(&exchange, head, label, ended);
         response.clear();
@@ -272,6 +279,8 @@ impl Connection {
                 }
                 Ok(Event::End { consumed }) => {
                     lent.input.consume(consumed);
+                    // The next request's are counted from here.
+                    lent.input.end_request();
                     return match lent.codec.finish() {
                         Next::Request => Ok(()),
                         Next::Drain | Next::Close => Err(Close::Linger),
@@ -324,6 +333,8 @@ impl Connection {
         let ended = Ended {
             status,
             body_bytes: response.body.len().unwrap_or(0),
+            framing_bytes: 0,
+            is_complete: true,
             at: now.mono,
             response: &response,
             seen: self.seen(),
@@ -337,7 +348,10 @@ impl Connection {
     /// What this connection adds to a line of the access log.
     fn seen(&self) -> Seen<'_> {
         Seen {
+            connection: self.number,
             requests: self.requests,
+            request_bytes: 0,
+            is_pipelined: false,
             tls: self.tls.as_deref(),
         }
     }

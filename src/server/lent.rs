@@ -62,6 +62,7 @@ impl Lender {
         // The head stays: the next request is often the same.
         lent.response.clear();
         lent.input.clear();
+        lent.input.end_request();
         lent.output.clear();
         kept.push(lent);
     }
@@ -84,6 +85,10 @@ pub(super) struct Input {
     start: usize,
     /// The last read filled the buffer: a large body is coming.
     was_full: bool,
+    /// Bytes used up since the last request was over.
+    used: u64,
+    /// Whether anything was read since then.
+    has_read: bool,
 }
 
 impl Input {
@@ -99,10 +104,23 @@ impl Input {
 
     /// Uses bytes up.
     pub(super) fn consume(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.bytes.len());
+        let count = count.min(self.bytes.len().saturating_sub(self.start));
+        self.used += count as u64;
+        self.start += count;
         if self.is_empty() {
             self.clear();
         }
+    }
+
+    /// A request is over: gives the bytes used for it, and counts the next one's.
+    pub(super) fn end_request(&mut self) -> u64 {
+        self.has_read = false;
+        core::mem::take(&mut self.used)
+    }
+
+    /// Whether the request that begins was read together with the one before.
+    pub(super) const fn is_pipelined(&self) -> bool {
+        !self.has_read
     }
 
     /// Drops everything and keeps the memory.
@@ -120,6 +138,7 @@ impl Input {
     /// worth, more when the last read had too little.
     pub(super) fn fill<T>(&mut self, buffers: &Buffers, read: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         self.make_room(buffers);
+        self.has_read = true;
         let result = read(&mut self.bytes);
         self.was_full = self.bytes.len() == self.bytes.capacity();
         result

@@ -39,7 +39,7 @@ use crate::filter::compress::Compressor;
 use crate::filter::{RealIps, ResponseFilter, RouteFilter};
 use crate::handler::Handlers;
 use crate::http::h1::Limits;
-use crate::metrics::Recorder;
+use crate::metrics::{Counter, Recorder};
 use crate::net::buffers::Buffers;
 use crate::net::disk::Disk;
 use crate::record::Record;
@@ -50,6 +50,9 @@ use crate::server::lent::Lender;
 
 /// The TLS of every listener, in their order: certificates, versions, ticket keys.
 pub type TlsGeneration = Arc<[Option<Arc<rustls::ServerConfig>>]>;
+
+/// Of a connection's number, those that are its shard's.
+const SHARD_BITS: u32 = 10;
 
 /// What the connections of one shard share.
 #[derive(Debug)]
@@ -153,6 +156,12 @@ impl Server {
                 tls.replace(Arc::clone(config));
             }
         }
+    }
+
+    /// The number of the connection that was accepted last: no other one of the process has it.
+    fn number(&self) -> u64 {
+        let accepted = self.recorder.value(Counter::Accepts);
+        (accepted << SHARD_BITS) | u64::from(self.recorder.shard())
     }
 
     /// A label's text.

@@ -24,7 +24,10 @@ const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
 impl Connection {
     /// Whether anything comes before HTTP.
     pub(super) fn has_opening(&self) -> bool {
-        self.reader.socket().tls().is_some() || self.expects_proxy_line()
+        let counting = self.server.counting.as_ref();
+        self.reader.socket().tls().is_some()
+            || self.expects_proxy_line()
+            || counting.is_some_and(|counting| counting.counts_connections())
     }
 
     fn expects_proxy_line(&self) -> bool {
@@ -36,6 +39,7 @@ impl Connection {
         if self.expects_proxy_line() {
             self.read_proxy_line().await?;
         }
+        self.take_place().await?;
         let server = &self.server;
         let (Some(tls), Some(rules)) = (self.reader.socket().tls(), &self.entrance.tls) else {
             return Ok(());
@@ -64,6 +68,21 @@ impl Connection {
             return Ok(());
         };
         self.refuse_handshake(tls, &error)
+    }
+
+    /// Holds the connection against `max_connections_per_ip`: before the handshake, whose work
+    /// a flood would be after.
+    async fn take_place(&self) -> Result<(), Close> {
+        let server = &self.server;
+        let counting = server.counting.as_ref();
+        let Some(counting) = counting.filter(|counting| counting.counts_connections()) else {
+            return Ok(());
+        };
+        let now = server.time.now().mono;
+        match counting.admit(self.peer.ip(), (&self.kept, now)).await {
+            true => Ok(()),
+            false => Err(Close::Now),
+        }
     }
 
     fn refuse_handshake(&self, tls: &ServerTls, error: &HandshakeError) -> Result<(), Close> {

@@ -2,8 +2,8 @@
 
 use crate::base::network::{Network, NotANetwork};
 use crate::config::node::Node;
-use crate::config::problem::Findings;
-use crate::config::read::{Read, mismatch};
+use crate::config::problem::{Findings, Problem};
+use crate::config::read::{Placed, Read, mismatch, section};
 
 /// `allow` and `deny`, in no order: the most specific network decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,62 @@ impl Access {
     pub fn is_empty(&self) -> bool {
         self.allow.is_empty() && self.deny.is_empty()
     }
+}
+
+/// `[route.limit_except]`: methods that are free, and who may use the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitExcept {
+    /// In capitals. HEAD goes with GET.
+    pub methods: Vec<String>,
+    /// Which addresses may use other methods; nobody where nothing is said.
+    pub access: Access,
+}
+
+section! {
+    /// Who may use methods other than some. nginx: limit_except.
+    RawLimitExcept {
+        /// Methods that everybody may use who may ask at all; GET includes HEAD.
+        methods: Vec<Placed<String>>,
+        /// Networks that may use the others too; nobody else may.
+        allow: Vec<RawNetwork>,
+        /// Networks that may not; without `allow` everyone else may.
+        deny: Vec<RawNetwork>,
+    }
+}
+
+/// Reads the rules.
+pub(super) fn resolve_except(
+    raw: Option<RawLimitExcept>,
+    found: &mut Findings,
+) -> Option<LimitExcept> {
+    let raw = raw?;
+    let mut methods = Vec::new();
+    for method in raw.methods.unwrap_or_default() {
+        let is_token = !method.value.is_empty()
+            && method
+                .value
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b == b'-');
+        if is_token {
+            methods.push(method.value);
+        } else {
+            let message = format!("\"{}\" is not a method", method.value.escape_debug());
+            let problem = Problem::new(&method.at, "route.limit_except.methods", message);
+            found
+                .errors
+                .push(problem.hint("methods are in capitals: \"GET\", \"POST\""));
+        }
+    }
+    if methods.iter().any(|method| method == "GET") {
+        methods.push("HEAD".to_owned());
+    }
+    Some(LimitExcept {
+        methods,
+        access: Access {
+            allow: networks(raw.allow),
+            deny: networks(raw.deny),
+        },
+    })
 }
 
 /// A network in CIDR notation, an address, or "all".

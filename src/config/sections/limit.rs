@@ -10,12 +10,51 @@ use crate::config::read::{Map, Placed, Read, mismatch, section};
 use crate::config::server_entry::check_header;
 use crate::config::units::{GIB, to_usize};
 
-section! {
+/// A section with the keys that all limits share behind its own.
+macro_rules! limit_section {
+    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+        section! {
+            $(#[$about])*
+            $name {
+                $($own)*
+                /// What is counted by: "client_ip"; "header:NAME" (requests without that field
+                /// are not limited); "principal": the credentials that a request brings
+                /// (Authorization, else X-Api-Key), else its address.
+                key: RawKey,
+                /// Leading bits of an IPv6 address that make a client.
+                v6_prefix: Count<0, 128>,
+                /// Status of a refusal.
+                status: Count<400, 599>,
+                /// Memory for keys, on all shards together; beyond it a rate limit forgets the
+                /// least recently used, a connection limit does as on_error says.
+                size: Size<32_768, { 64 * GIB }>,
+                /// Only count what would be refused or delayed.
+                dry_run: bool,
+                /// What happens to a request when the shard that counts its key does not
+                /// answer.
+                on_error: OnErrorWord,
+            }
+        }
+
+        impl $name {
+            /// What all limits share.
+            fn common(&mut self, name: String) -> Limited {
+                Limited {
+                    name: name.into(),
+                    key: limit_key(self.key.take(), self.v6_prefix),
+                    status: self.status.map_or(TOO_MANY_REQUESTS, |status| status.0 as u16),
+                    size: self.size.map_or(SIZE, |size| to_usize(size.0)),
+                    dry_run: self.dry_run.unwrap_or(false),
+                    on_error: self.on_error.take().map_or(OnError::Allow, |word| word.0),
+                }
+            }
+        }
+    };
+}
+
+limit_section! {
     /// How often one client may ask. nginx: limit_req_zone and limit_req.
     RawRateLimit {
-        /// What is counted by: "client_ip", or "header:NAME" (requests without that field are
-        /// not limited).
-        key: RawKey,
         /// How fast: "100/s" or "6000/m".
         rate: Placed<RawRate>,
         /// How many may come at once beyond the rate.
@@ -23,39 +62,17 @@ section! {
         /// Whether requests beyond the rate wait until they fit (true, as nginx does without
         /// `nodelay`), pass at once (false), or wait from the so many-th on.
         delay: RawDelay,
-        /// Status of a refusal.
-        status: Count<400, 599>,
-        /// Memory for keys, on all shards together; beyond it the least recently used are
-        /// forgotten.
-        size: Size<32_768, { 64 * GIB }>,
-        /// Leading bits of an IPv6 address that make a client.
-        v6_prefix: Count<0, 128>,
-        /// Only count what would be refused or delayed.
-        dry_run: bool,
-        /// What happens to a request when the shard that counts its key does not answer.
-        on_error: OnErrorWord,
+        /// Whether responses tell what is left, in RateLimit and RateLimit-Policy; refusals do
+        /// in any case.
+        headers: bool,
     }
 }
 
-section! {
+limit_section! {
     /// How many requests one client may have under way. nginx: limit_conn_zone and limit_conn.
     RawConnectionLimit {
-        /// What is counted by: "client_ip", or "header:NAME" (requests without that field are
-        /// not limited).
-        key: RawKey,
         /// How many at once.
         max: Placed<Count<1, 1_000_000_000>>,
-        /// Status of a refusal.
-        status: Count<400, 599>,
-        /// Memory for keys, on all shards together.
-        size: Size<32_768, { 64 * GIB }>,
-        /// Leading bits of an IPv6 address that make a client.
-        v6_prefix: Count<0, 128>,
-        /// Only count what would be refused.
-        dry_run: bool,
-        /// What happens to a request when the shard that counts its key does not answer, or has
-        /// no memory left for it.
-        on_error: OnErrorWord,
     }
 }
 
@@ -77,6 +94,11 @@ pub enum LimitKey {
     },
     /// A request field's first value. Requests without it are not limited.
     Header(String),
+    /// The credentials that a request brings, whoever checks them; its address if it has none.
+    Principal {
+        /// Of such an address, 0 to 128.
+        v6_prefix: u8,
+    },
 }
 
 /// What happens to a request that nobody can count.
@@ -88,21 +110,13 @@ pub enum OnError {
     Deny,
 }
 
-/// `[rate_limit.NAME]`
+/// What all limits share.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RateLimit {
+pub struct Limited {
     /// NAME.
     pub name: Arc<str>,
     /// What it counts by.
     pub key: LimitKey,
-    /// Requests.
-    pub requests: u64,
-    /// In so many seconds: 1 or 60.
-    pub seconds: u64,
-    /// How many may come at once beyond that.
-    pub burst: u64,
-    /// How many of the burst pass at once; `None` means all.
-    pub undelayed: Option<u64>,
     /// Status of a refusal.
     pub status: u16,
     /// Bytes for keys, on all shards together.
@@ -113,28 +127,35 @@ pub struct RateLimit {
     pub on_error: OnError,
 }
 
+/// `[rate_limit.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// What all limits share.
+    pub common: Limited,
+    /// Requests.
+    pub requests: u64,
+    /// In so many seconds: 1 or 60.
+    pub seconds: u64,
+    /// How many may come at once beyond that.
+    pub burst: u64,
+    /// How many of the burst pass at once; `None` means all.
+    pub undelayed: Option<u64>,
+    /// Responses that pass tell what is left.
+    pub headers: bool,
+}
+
 /// `[connection_limit.NAME]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionLimit {
-    /// NAME.
-    pub name: Arc<str>,
-    /// What it counts by.
-    pub key: LimitKey,
+    /// What all limits share.
+    pub common: Limited,
     /// Requests under way at once.
     pub max: u32,
-    /// Status of a refusal.
-    pub status: u16,
-    /// Bytes for keys, on all shards together.
-    pub size: usize,
-    /// Nobody is refused.
-    pub dry_run: bool,
-    /// What happens when the owner of a key does not answer.
-    pub on_error: OnError,
 }
 
 const SIZE: usize = 10 << 20;
 /// A customer of an IPv6 provider has at least a /64, so a longer prefix limits nobody.
-const V6_PREFIX: u8 = 64;
+pub const V6_PREFIX: u8 = 64;
 const TOO_MANY_REQUESTS: u16 = 429;
 
 /// `rate`
@@ -215,28 +236,26 @@ impl schemars::JsonSchema for RawDelay {
     }
 }
 
-/// `key`; `None` is the client's address.
+/// `key`
 #[derive(Clone, Debug)]
-pub(in crate::config) struct RawKey(Option<String>);
+pub(in crate::config) enum RawKey {
+    ClientIp,
+    Header(String),
+    Principal,
+}
 
 impl Read for RawKey {
     fn read(node: &Node, key: &str, found: &mut Findings) -> Option<Self> {
-        let hint = "write \"client_ip\" or \"header:NAME\"";
         let text = node.as_text().map_or("", |text| text.filled.trim());
         match text.split_once(':') {
-            None if text == "client_ip" => return Some(Self(None)),
-            None if text == "principal" => {
-                let message =
-                    "this version of Ringway authenticates nobody, so there is no principal";
-                let problem = Problem::new(&node.at, key, message);
-                found.errors.push(problem.hint(hint));
-                return None;
-            }
+            None if text == "client_ip" => return Some(Self::ClientIp),
+            None if text == "principal" => return Some(Self::Principal),
             Some(("header", name)) if check_header(name.trim(), "").is_ok() => {
-                return Some(Self(Some(name.trim().to_owned())));
+                return Some(Self::Header(name.trim().to_owned()));
             }
             _ => {}
         }
+        let hint = "write \"client_ip\", \"principal\" or \"header:NAME\"";
         mismatch(node, key, "something to count by", hint, found);
         None
     }
@@ -250,39 +269,34 @@ impl schemars::JsonSchema for RawKey {
         "LimitKey".into()
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "pattern": "^(client_ip|header:.+)$" })
+        let pattern = "^(client_ip|principal|header:.+)$";
+        schemars::json_schema!({ "type": "string", "pattern": pattern })
     }
 }
 
 fn limit_key(key: Option<RawKey>, v6_prefix: Option<Count<0, 128>>) -> LimitKey {
+    let v6_prefix = v6_prefix.map_or(V6_PREFIX, |bits| bits.0 as u8);
     match key {
-        Some(RawKey(Some(name))) => LimitKey::Header(name),
-        Some(RawKey(None)) | None => LimitKey::ClientIp {
-            v6_prefix: v6_prefix.map_or(V6_PREFIX, |bits| bits.0 as u8),
-        },
+        Some(RawKey::Header(name)) => LimitKey::Header(name),
+        Some(RawKey::Principal) => LimitKey::Principal { v6_prefix },
+        Some(RawKey::ClientIp) | None => LimitKey::ClientIp { v6_prefix },
     }
 }
 
 pub(super) fn resolve_rates(raw: Map<RawRateLimit>, found: &mut Findings) -> Vec<RateLimit> {
     let mut limits = Vec::new();
-    for (name, raw) in raw.0 {
-        let Some(rate) = raw.rate else {
+    for (name, mut raw) in raw.0 {
+        let Some(rate) = raw.rate.take() else {
             missing(&name, "rate_limit", "rate", "rate = \"100/s\"", found);
             continue;
         };
         limits.push(RateLimit {
-            name: name.value.into(),
-            key: limit_key(raw.key, raw.v6_prefix),
+            common: raw.common(name.value),
             requests: rate.value.requests,
             seconds: rate.value.seconds,
             burst: raw.burst.map_or(0, |count| count.0),
             undelayed: raw.delay.map_or(Some(0), |delay| delay.0),
-            status: raw
-                .status
-                .map_or(TOO_MANY_REQUESTS, |status| status.0 as u16),
-            size: raw.size.map_or(SIZE, |size| to_usize(size.0)),
-            dry_run: raw.dry_run.unwrap_or(false),
-            on_error: raw.on_error.map_or(OnError::Allow, |word| word.0),
+            headers: raw.headers.unwrap_or(true),
         });
     }
     limits
@@ -293,21 +307,14 @@ pub(super) fn resolve_connections(
     found: &mut Findings,
 ) -> Vec<ConnectionLimit> {
     let mut limits = Vec::new();
-    for (name, raw) in raw.0 {
-        let Some(max) = raw.max else {
+    for (name, mut raw) in raw.0 {
+        let Some(max) = raw.max.take() else {
             missing(&name, "connection_limit", "max", "max = 10", found);
             continue;
         };
         limits.push(ConnectionLimit {
-            name: name.value.into(),
-            key: limit_key(raw.key, raw.v6_prefix),
+            common: raw.common(name.value),
             max: u32::try_from(max.value.0).unwrap_or(u32::MAX),
-            status: raw
-                .status
-                .map_or(TOO_MANY_REQUESTS, |status| status.0 as u16),
-            size: raw.size.map_or(SIZE, |size| to_usize(size.0)),
-            dry_run: raw.dry_run.unwrap_or(false),
-            on_error: raw.on_error.map_or(OnError::Allow, |word| word.0),
         });
     }
     limits

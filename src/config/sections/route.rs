@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Around;
-use super::access::RawNetwork;
+use super::access::{RawLimitExcept, RawNetwork};
 use super::files::{self, Files, RawFileCache, SymlinksWord};
 use super::limit::Names;
 use super::proxy::{self, ForwardedWord, ProxyRoute, RawProxyHeaders};
@@ -53,6 +53,8 @@ section! {
         allow: Vec<RawNetwork>,
         /// Networks that may not ask.
         deny: Vec<RawNetwork>,
+        /// Who may use methods other than some.
+        limit_except: RawLimitExcept,
         /// A directory: what follows the route's path is looked up in it. With "=/x", a file too.
         files: Placed<String>,
         /// A directory in which the whole path is looked up.

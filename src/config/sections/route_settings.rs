@@ -1,6 +1,6 @@
 //! What a `[[route]]` sets for its requests, besides who answers them.
 
-use super::access::{Access, networks};
+use super::access::{self, Access, LimitExcept, networks};
 use super::limit::{self, ConnectionLimit, RateLimit};
 use super::route::RawRoute;
 use super::route_headers::{self, RouteHeaders};
@@ -19,6 +19,8 @@ pub struct RouteSettings {
     pub max_body_size: Option<u64>,
     /// Which addresses may ask.
     pub access: Access,
+    /// Who may use methods other than some.
+    pub limit_except: Option<LimitExcept>,
     /// Places in [`Config::rate_limits`](crate::config::Config::rate_limits).
     pub rate_limits: Vec<u16>,
     /// Places in [`Config::connection_limits`](crate::config::Config::connection_limits).
@@ -41,8 +43,11 @@ pub(super) fn resolve(
     named: &Named<'_>,
     found: &mut Findings,
 ) -> RouteSettings {
-    let rates = named.rate_limits.iter().map(|limit| &*limit.name);
-    let connections = named.connection_limits.iter().map(|limit| &*limit.name);
+    let rates = named.rate_limits.iter().map(|limit| &*limit.common.name);
+    let connections = named
+        .connection_limits
+        .iter()
+        .map(|limit| &*limit.common.name);
     RouteSettings {
         is_unlogged: raw.access_log.take() == Some(false),
         is_uncompressed: raw.compression.take() == Some(false),
@@ -51,6 +56,7 @@ pub(super) fn resolve(
             allow: networks(raw.allow.take()),
             deny: networks(raw.deny.take()),
         },
+        limit_except: access::resolve_except(raw.limit_except.take(), found),
         rate_limits: limit::find(raw.rate_limit.take(), "rate_limit", rates, found),
         connection_limits: limit::find(
             raw.connection_limit.take(),

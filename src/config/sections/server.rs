@@ -23,6 +23,9 @@ section! {
         backlog: Count<1, 65535>,
         /// Connections per shard; more are refused.
         max_connections: Count<1, 1_000_000>,
+        /// Connections of one client address on all shards together (IPv6: of a /64); 0 is no
+        /// limit.
+        max_connections_per_ip: Count<0, 1_000_000>,
         /// How long an idle connection stays open.
         keepalive_timeout: Period<0, DAY_MS>,
         /// Requests per connection; 0 is no limit.
@@ -136,6 +139,8 @@ pub struct Server {
     pub backlog: u32,
     /// Connections per shard.
     pub max_connections: usize,
+    /// Connections of one client address on all shards together; `None` is no limit.
+    pub max_connections_per_ip: Option<u32>,
     /// Idle time between requests.
     pub keepalive_timeout: Duration,
     /// Requests per connection; 0 means no limit.
@@ -193,6 +198,7 @@ impl Default for Server {
             driver: None,
             backlog: 2048,
             max_connections: 4096,
+            max_connections_per_ip: None,
             keepalive_timeout: Duration::from_secs(65),
             keepalive_requests: 100,
             client_header_timeout: Duration::from_secs(10),
@@ -234,6 +240,10 @@ pub(super) fn resolve(raw: RawServer, around: &Around<'_>, found: &mut Findings)
         backlog: raw.backlog.map_or(defaults.backlog, |count| {
             u32::try_from(count.0).unwrap_or(u32::MAX)
         }),
+        max_connections_per_ip: raw
+            .max_connections_per_ip
+            .and_then(|count| u32::try_from(count.0).ok())
+            .filter(|count| *count > 0),
         max_connections: raw
             .max_connections
             .map_or(defaults.max_connections, |count| to_usize(count.0)),

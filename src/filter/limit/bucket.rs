@@ -33,6 +33,15 @@ pub struct Over {
     pub until_ms: u64,
 }
 
+/// What a client may know about its bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Requests more that would be admitted now.
+    pub requests: u32,
+    /// Milliseconds until the whole burst is there again, if nothing else comes.
+    pub whole_ms: u32,
+}
+
 impl Bucket {
     /// The excess with one request more.
     fn with_one(&self, rate: &Rate, now_ms: u64) -> u64 {
@@ -97,6 +106,16 @@ impl Bucket {
     #[must_use]
     pub fn room(&self, rate: &Rate) -> u64 {
         rate.burst.saturating_sub(self.excess) / REQUEST
+    }
+
+    /// What is left for the key: requests, and the time until it has all of its burst again.
+    #[must_use]
+    pub fn left(&self, rate: &Rate) -> Left {
+        let empty_ms = self.excess.saturating_mul(1000) / rate.per_second.max(1);
+        Left {
+            requests: u32::try_from(self.room(rate)).unwrap_or(u32::MAX),
+            whole_ms: u32::try_from(empty_ms).unwrap_or(u32::MAX),
+        }
     }
 
     /// Whether its last request came before that.

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::config::LimitKey;
 use crate::filter::Client;
-use crate::http::RequestHead;
+use crate::http::{Known, RequestHead};
 
 /// Longer keys are counted by their digest, so that no client makes the table's entries large.
 const KEY_BYTES_MAX: usize = 64;
@@ -36,7 +36,20 @@ impl Key {
                 let value = head.headers.get_by_name(name.as_bytes())?;
                 (!value.is_empty()).then(|| Self::new(value))
             }
+            LimitKey::Principal { v6_prefix } => Some(credentials(head).map_or_else(
+                || Self::of_address(client.address, *v6_prefix),
+                Self::of_secret,
+            )),
         }
+    }
+
+    /// The key of credentials: their digest, since nothing that a client is known by belongs
+    /// into a table. Half of it is enough to tell them apart, and takes no heap.
+    #[must_use]
+    pub fn of_secret(bytes: &[u8]) -> Self {
+        let digest = digest(&SHA256, bytes);
+        let half = digest.as_ref().get(..16).unwrap_or_default();
+        Self(SmallVec::from_slice(half))
     }
 
     /// The key of an address; of an IPv6 address its first bits.
@@ -63,6 +76,13 @@ impl Key {
             0
         }
     }
+}
+
+/// What a request says who it is for. Ringway checks none of it: what stands behind does.
+fn credentials(head: &RequestHead) -> Option<&[u8]> {
+    let authorization = head.header(Known::Authorization);
+    let given = authorization.or_else(|| head.headers.get_by_name(b"x-api-key"));
+    given.filter(|value| !value.is_empty())
 }
 
 /// Hashes keys, the same way on all shards: made once for them. Clients cannot tell which keys
@@ -119,6 +139,25 @@ mod tests {
         assert_eq!(Key::of(&source, &client, &head), None);
         head.headers.push(b"x-api-key", b"abc");
         assert_eq!(Key::of(&source, &client, &head), Some(Key::new(b"abc")));
+    }
+
+    #[test]
+    fn a_principal_is_its_credentials_or_its_address() {
+        let client = Client::direct(([127, 0, 0, 1], 1).into());
+        let source = LimitKey::Principal { v6_prefix: 64 };
+        let mut head = RequestHead::default();
+        let of = |head: &RequestHead| Key::of(&source, &client, head).unwrap();
+        assert_eq!(of(&head), Key::of_address(client.address, 64));
+        head.headers.push(b"x-api-key", b"abc");
+        assert_eq!(of(&head), Key::of_secret(b"abc"));
+        head.headers.push(b"Authorization", b"Bearer t");
+        assert_eq!(of(&head), Key::of_secret(b"Bearer t"));
+        assert_eq!(of(&head).heap_bytes(), 0);
+        assert_ne!(
+            of(&head),
+            Key::new(b"Bearer t"),
+            "no secret stands in a table"
+        );
     }
 
     #[test]

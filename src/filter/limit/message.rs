@@ -1,6 +1,7 @@
 //! What shards tell each other about limits. All that one has for another in a turn of its loop
 //! goes in one message.
 
+use super::bucket::Left;
 use super::kept::Place;
 use super::key::Key;
 use super::rates::Refund;
@@ -69,6 +70,8 @@ pub enum Verdict {
         delay_ms: u32,
         /// So many more may pass without asking, within the lease's time.
         lease: u16,
+        /// What is then left.
+        left: Left,
     },
     /// It may not.
     Refuse {

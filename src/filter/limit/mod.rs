@@ -19,8 +19,8 @@ mod rates;
 mod slots;
 mod table;
 
-pub use bucket::{Bucket, Over, Rate};
-pub use kept::{Home, Keeper, Place};
+pub use bucket::{Bucket, Left, Over, Rate};
+pub use kept::{Allowance, Decided, Home, Keeper, Passed, Place};
 pub use key::{Hashing, Key};
 pub use message::{Batch, Item, Verdict};
 pub use rates::{Decision, RateLimits, Refund};

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::bucket::{Bucket, Over, Rate};
+use super::bucket::{Bucket, Left, Over, Rate};
 use super::key::{Hashing, Key};
 use super::message::Verdict;
 use super::table::Table;
@@ -44,6 +44,8 @@ struct Known {
     refused_until_ms: u64,
     lease: u16,
     lease_until_ms: u64,
+    /// What the owner said is left beside the lease.
+    left: Left,
     /// What the last question wanted, and when it was.
     wanted: u16,
     asked_ms: u64,
@@ -64,6 +66,8 @@ pub enum Decision {
     Admit {
         /// 0 for at once.
         delay_ms: u64,
+        /// What is left for the key.
+        left: Left,
     },
     /// It does not.
     Refuse {
@@ -129,10 +133,16 @@ impl RateLimits {
             return self.decide_by_memory(limit, (hash, key), (owner, now_ms));
         }
         let Some((bucket, rate)) = self.bucket(limit, (hash, key), now_ms) else {
-            return Decision::Admit { delay_ms: 0 };
+            return Decision::Admit {
+                delay_ms: 0,
+                left: Left::default(),
+            };
         };
         match bucket.take(&rate, now_ms) {
-            Ok(delay_ms) => Decision::Admit { delay_ms },
+            Ok(delay_ms) => Decision::Admit {
+                delay_ms,
+                left: bucket.left(&rate),
+            },
             Err(Over { until_ms }) => Decision::Refuse { until_ms },
         }
     }
@@ -146,10 +156,14 @@ impl RateLimits {
         }
     }
 
-    /// Counts a request that a look has admitted. Gives the milliseconds it has to wait.
-    pub fn count(&mut self, limit: u16, key: (u64, &Key), now_ms: u64) -> u64 {
+    /// Counts a request that a look has admitted. Gives the milliseconds it has to wait, and
+    /// what is left.
+    pub fn count(&mut self, limit: u16, key: (u64, &Key), now_ms: u64) -> (u64, Left) {
         self.bucket(limit, key, now_ms)
-            .map_or(0, |(bucket, rate)| bucket.take_anyway(&rate, now_ms))
+            .map_or((0, Left::default()), |(bucket, rate)| {
+                let delay_ms = bucket.take_anyway(&rate, now_ms);
+                (delay_ms, bucket.left(&rate))
+            })
     }
 
     /// Answers another shard's question about a key of this one.
@@ -173,6 +187,7 @@ impl RateLimits {
                 Verdict::Admit {
                     delay_ms: u32::try_from(delay_ms).unwrap_or(u32::MAX),
                     lease: lease as u16,
+                    left: bucket.left(&rate),
                 }
             }
             Err(Over { until_ms }) => Verdict::Refuse { until_ms },
@@ -192,8 +207,9 @@ impl RateLimits {
         match verdict {
             Verdict::Refuse { until_ms } => known.refused_until_ms = until_ms,
             Verdict::Admit { lease: 0, .. } => {}
-            Verdict::Admit { lease, .. } => {
+            Verdict::Admit { lease, left, .. } => {
                 let until_ms = now_ms + LEASE_MS;
+                known.left = left;
                 known.lease = known.lease.saturating_add(lease);
                 known.lease_until_ms = until_ms;
                 self.leases.push_back(Leased {
@@ -270,7 +286,14 @@ impl RateLimits {
         }
         if known.lease > 0 && known.lease_until_ms > now_ms {
             known.lease -= 1;
-            return Decision::Admit { delay_ms: 0 };
+            let requests = known.left.requests.saturating_add(known.lease.into());
+            return Decision::Admit {
+                delay_ms: 0,
+                left: Left {
+                    requests,
+                    ..known.left
+                },
+            };
         }
         // A key that is asked for again and again wants more each time, one question of each
         // millisecond at most.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::configuration_proxy;
 use super::json::{Json, object};
-
+use super::limits::{accept_id, connection_limit, rate_limit, real_ip, route_settings};
 use crate::config::redact::{self, HIDDEN};
 use crate::config::{
     Builtin, Compression, Config, Driver, Escape, Expires, Files, Handler, Isolate, Listener, Log,
@@ -23,12 +23,19 @@ pub(super) fn view(config: &Config) -> Json {
         .iter()
         .map(|(name, value)| object! { "name": name.as_str(), "value": value.as_str() })
         .collect();
-    let routes: Vec<Json> = config.routes.iter().map(|one| route(one, config)).collect();
+    let routes = config.routes.iter().map(|one| route(config, one));
+    let routes: Vec<Json> = routes.collect();
     object! {
         "server": server(&config.server),
         "log": log(&config.log),
         "listeners": listeners,
         "headers": headers,
+        "real_ip": config.real_ip.as_ref().map(real_ip),
+        "request_id": object! { "accept": accept_id(config.accept_id) },
+        "rate_limit": Json::Object(config.rate_limits.iter().map(rate_limit).collect()),
+        "connection_limit": Json::Object(
+            config.connection_limits.iter().map(connection_limit).collect(),
+        ),
         "compression": compression(&config.compression),
         "upstreams": configuration_proxy::upstreams(config),
         "routes": routes,
@@ -83,6 +90,7 @@ fn server(server: &Server) -> Json {
         "driver": server.driver.map(driver),
         "backlog": server.backlog,
         "max_connections": server.max_connections,
+        "max_connections_per_ip": server.max_connections_per_ip.map_or(0, u64::from),
         "keepalive_timeout": time(server.keepalive_timeout),
         "keepalive_requests": server.keepalive_requests,
         "client_header_timeout": time(server.client_header_timeout),
@@ -154,18 +162,22 @@ fn compression(compression: &Compression) -> Json {
     }
 }
 
-fn route(route: &Route, config: &Config) -> Json {
+fn route(config: &Config, route: &Route) -> Json {
     let path = match &route.path {
         PathRule::Exact(path) => format!("={path}"),
         PathRule::Prefix(path) => path.clone(),
     };
-    match &route.handler {
+    let mut shown = match &route.handler {
         Handler::Builtin(page) => object! { "path": path, "builtin": builtin(*page) },
         Handler::Files(files) => site(&path, files),
         Handler::Proxy(settings) => configuration_proxy::route(&path, settings, config),
         Handler::Mcp => object! { "path": path, "mcp": true },
         Handler::McpSse => object! { "path": path, "mcp": "2024-11-05" },
+    };
+    if let Json::Object(fields) = &mut shown {
+        route_settings(config, &route.settings, fields);
     }
+    shown
 }
 
 fn site(path: &str, files: &Files) -> Json {

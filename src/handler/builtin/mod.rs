@@ -10,6 +10,7 @@ mod health;
 mod html;
 mod json;
 mod kept;
+mod limits;
 mod metrics;
 mod openapi;
 mod version;

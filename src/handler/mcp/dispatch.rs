@@ -40,6 +40,8 @@ pub(super) struct Started {
     pub(super) reply: Reply,
     /// Under which label the call is counted, if it is a tool's.
     pub(super) label: Option<ToolLabel>,
+    /// The server that was asked.
+    pub(super) server: Option<ServerId>,
 }
 
 /// A server to ask, the name it knows, and where that stands.
@@ -93,6 +95,7 @@ impl From<Outcome> for Started {
         Self {
             reply: Reply::Complete(outcome),
             label: None,
+            server: None,
         }
     }
 }
@@ -209,6 +212,7 @@ impl Gateway {
             (Scope::One(_), [fault, ..]) => Started {
                 reply: Reply::Failed(fault.clone()),
                 label: None,
+                server: None,
             },
             (Scope::Merged, silent) => {
                 let faults: Vec<_> = silent.iter().map(ToString::to_string).collect();
@@ -257,7 +261,7 @@ impl Gateway {
     /// Hands a request to its server. The one place where a client and a server of different
     /// eras meet: a bridge between them takes the call here.
     fn forward(&self, asked: Asked, target: Target) -> Started {
-        let label = target.label;
+        let (label, server) = (target.label, Some(target.server));
         if self.recorder.level(Gauge::McpCallsUnderWay) >= CALLS_MAX {
             self.recorder.count(Counter::RefusedCalls);
             let why = "too many calls are under way on this gateway";
@@ -270,7 +274,11 @@ impl Gateway {
                 None => link.call(call(asked, target)),
             },
         };
-        Started { reply, label }
+        Started {
+            reply,
+            label,
+            server,
+        }
     }
 
     /// Why a client and a server cannot talk, if their eras do not meet.

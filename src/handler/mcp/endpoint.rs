@@ -23,6 +23,8 @@ pub struct HttpRequest<'a> {
     pub below: &'a str,
     /// The content.
     pub body: Body,
+    /// The largest content that its route takes, in bytes, if that is its own.
+    pub body_bytes_max: Option<u64>,
     /// When the head was complete.
     pub now: Now,
     /// To the transport of 2024-11-05.
@@ -86,12 +88,18 @@ impl Gateway {
         if !is_json(head) {
             return refuse(response, 415, "Content-Type must be application/json");
         }
-        let max = self.config.server.max_body_size;
+        let max = self.body_bytes_max(&request);
         let Some(bytes) = read_message(request.body, max, response).await else {
             return;
         };
         self.take(scope, (head, accept, request.now), bytes, response)
             .await;
+    }
+
+    /// The largest content that a request may have.
+    pub(super) fn body_bytes_max(&self, request: &HttpRequest<'_>) -> u64 {
+        let common = self.config.server.max_body_size;
+        request.body_bytes_max.unwrap_or(common)
     }
 
     /// Which servers a path means.

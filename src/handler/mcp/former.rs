@@ -127,7 +127,7 @@ impl Gateway {
             return refuse(response, 415, "Content-Type must be application/json");
         }
         let named = self.named_channel(request.head);
-        let max = self.config.server.max_body_size;
+        let max = self.body_bytes_max(&request);
         let Some(message) = read_message(request.body, max, response).await else {
             return;
         };

@@ -22,7 +22,8 @@ use super::streams::{BEAT_STEPS, Open, Streams, Ticket};
 use super::tasks::Tasks;
 use super::view::View;
 use crate::base::clock::Now;
-use crate::config::Config;
+use crate::config::{Config, McpTarget};
+use crate::http::endpoint::Endpoint;
 use crate::mcp::seal::Sealer;
 use crate::metrics::{Counter, Gauge, Recorder};
 use crate::net::across::Receiver;
@@ -59,6 +60,8 @@ pub struct Gateway {
     pub(super) tasks: Tasks,
     pub(super) recorder: Rc<Recorder>,
     pub(super) links: Vec<(Arc<str>, Rc<dyn Link>)>,
+    /// Where each server is, for logs.
+    pub(super) addresses: Vec<Arc<str>>,
     pub(super) states: RefCell<Vec<Option<Arc<ServerState>>>>,
     views: RefCell<HashMap<Scope, Rc<View>>>,
     pub(super) streams: RefCell<Streams>,
@@ -79,6 +82,18 @@ pub struct Gateway {
     pub(super) is_local: bool,
 }
 
+/// Where a server is: host and port, or that it is a child or built in.
+fn address(config: &Config, at: usize, name: &str) -> Arc<str> {
+    match config.mcp.servers.get(at).map(|server| &server.target) {
+        Some(McpTarget::Http { url, .. }) => match Endpoint::parse(url) {
+            Ok(Endpoint { origin, .. }) => format!("{}:{}", origin.host, origin.port).into(),
+            Err(_) => name.into(),
+        },
+        Some(McpTarget::Stdio { .. }) => format!("stdio:{name}").into(),
+        None => format!("builtin:{name}").into(),
+    }
+}
+
 impl Gateway {
     /// A gateway that knows nothing of its servers yet.
     #[must_use]
@@ -89,7 +104,10 @@ impl Gateway {
             .iter()
             .all(|listener| is_loopback(listener.address.ip()));
         let max_streams = parts.config.mcp.max_streams;
+        let addresses = parts.links.iter().enumerate();
+        let addresses = addresses.map(|(at, (name, _))| address(&parts.config, at, name));
         Rc::new(Self {
+            addresses: addresses.collect(),
             sealer: Sealer::new(&parts.secret),
             states: RefCell::new(vec![None; parts.links.len()]),
             views: RefCell::default(),

@@ -7,6 +7,7 @@ use core::future::poll_fn;
 use core::pin::pin;
 use core::task::Poll;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use super::sse;
 use super::streams::{Open, Pieces, Poke, Ticket};
 use crate::base::channel::{Receiver, bounded};
 use crate::base::clock;
-use crate::http::{Body, Response, UpstreamTimes};
+use crate::http::{AskedServer, Body, Response, UpstreamTimes};
 use crate::mcp::jsonrpc::{
     self, HEADER_MISMATCH, INTERNAL_ERROR, METHOD_NOT_FOUND, MISSING_CAPABILITY,
     UNSUPPORTED_VERSION,
@@ -72,7 +73,19 @@ impl Gateway {
     ) {
         let id = asked.bytes.slice(asked.parts.id.range());
         let client = Rc::clone(&asked.client);
-        let Started { reply, label } = self.start(asked).await;
+        let Started {
+            reply,
+            label,
+            server,
+        } = self.start(asked).await;
+        let address = server.and_then(|server| self.addresses.get(usize::from(server.0)));
+        if let Some(address) = address {
+            response.asked.push(AskedServer {
+                address: Arc::clone(address),
+                status: None,
+                times: None,
+            });
+        }
         match reply {
             Reply::Complete(outcome) => {
                 self.count(label, &client, outcome_of(&outcome, label), None);

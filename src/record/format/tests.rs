@@ -5,6 +5,7 @@ use sonic_rs::{JsonContainerTrait, JsonValueTrait, Value};
 use super::*;
 use crate::base::ids::Ids;
 use crate::config::tests::good;
+use crate::filter::limit::{Decided, Passed};
 use crate::http::UpstreamTimes;
 use crate::record::SeenTls;
 use crate::tls::seen::ClientCertificate;
@@ -29,13 +30,19 @@ fn format(text: &str) -> LogFormat {
 
 fn seen<'a>() -> Seen<'a> {
     Seen {
+        connection: 77,
         requests: 3,
+        request_bytes: 300,
+        is_pipelined: true,
         tls: None,
     }
 }
 
 fn line_of(head: &RequestHead, response: &Response, seen: Seen<'_>, format: &LogFormat) -> String {
     let id = RequestId::new(head, true, &mut Ids::new(1), END);
+    let passed = Passed::default();
+    Decided::Delayed.note(&passed.rate);
+    Decided::Passed.note(&passed.rate);
     let line = Line {
         head,
         response,
@@ -48,6 +55,9 @@ fn line_of(head: &RequestHead, response: &Response, seen: Seen<'_>, format: &Log
         route: "/mcp",
         status: 200,
         body_bytes: 153,
+        sent_bytes: 353,
+        is_complete: true,
+        passed: &passed,
         elapsed: Duration::from_micros(12_905),
         unix: END,
         id: &id,
@@ -182,7 +192,15 @@ fn every_variable_has_nginxs_form() {
             "$ssl_client_s_dn $ssl_client_i_dn $ssl_client_fingerprint",
             "CN=client,O=Ring\\x5C, Way CN=issuer 00ff",
         ),
-        ("$connection_requests", "3"),
+        ("$connection $connection_requests $pipe", "77 3 p"),
+        (
+            "$bytes_sent $request_length $request_completion",
+            "353 300 OK",
+        ),
+        ("$limit_req_status $limit_conn_status", "DELAYED -"),
+        ("$arg_x|$arg_y|$cookie_b|$cookie_c", "%22|-|2|-"),
+        ("$document_uri|$http2|", "/mcp||"),
+        ("$upstream_addr $upstream_status", "- -"),
         (
             "%(m)s %(U)s %(q)s %(H)s %(B)s",
             "POST /mcp x=%22 HTTP/1.1 153",

@@ -23,10 +23,13 @@ use std::time::Instant;
 use crate::base::clock;
 use crate::config::{Config, RateLimit};
 use crate::filter::limit::{
-    Batch, Entered, Hashing, Home, Item, Place, Rate, RateLimits, Refund, SlotLimits, Verdict,
+    Allowance, Batch, Entered, Hashing, Home, Item, Left, Place, Rate, RateLimits, Refund,
+    SlotLimits, Verdict,
 };
+use crate::http::Response;
 use crate::metrics::{Counter, Recorder};
 use crate::net::mailbox::Undelivered;
+use crate::server::counting::refusal::Told;
 use crate::server::counting::waiting::Waiting;
 
 /// How long an answer is waited for. It takes a tenth of a millisecond; a shard that is silent
@@ -34,6 +37,9 @@ use crate::server::counting::waiting::Waiting;
 const PATIENCE_MS: u64 = 1000;
 /// What may wait to be sent to one shard; a question beyond it counts as not answered.
 const OUTBOX_MAX: usize = 16 * 1024;
+
+/// Memory for the addresses that `max_connections_per_ip` counts, on all shards together.
+const PER_IP_BYTES: usize = 10 << 20;
 
 /// What one shard counts, and asks others to count.
 #[derive(Debug)]
@@ -47,12 +53,16 @@ pub struct Counting {
     /// Wakes [`serve`](Self::serve) to send the outbox.
     sender: RefCell<Option<Waker>>,
     config: Arc<Config>,
+    /// By rate limit, what responses tell about it.
+    told: Vec<Told>,
     recorder: Rc<Recorder>,
 }
 
 /// Whether a configuration has limits that shards count together.
 fn is_limited(config: &Config) -> bool {
-    !config.rate_limits.is_empty() || !config.connection_limits.is_empty()
+    !config.rate_limits.is_empty()
+        || !config.connection_limits.is_empty()
+        || config.server.max_connections_per_ip.is_some()
 }
 
 /// A limit's rate in the bucket's units.
@@ -71,9 +81,13 @@ impl Counting {
     pub fn new(links: Links, config: &Arc<Config>, recorder: &Rc<Recorder>, seed: u64) -> Self {
         let shards = links.addresses.len() as u16;
         let rates = config.rate_limits.iter();
-        let rates = rates.map(|limit| (rate(limit), limit.size));
+        let rates = rates.map(|limit| (rate(limit), limit.common.size));
         let slots = config.connection_limits.iter();
-        let slots = slots.map(|limit| (limit.max, limit.size / usize::from(shards.max(1))));
+        let slots = slots.map(|limit| (limit.max, limit.common.size));
+        // Behind those that routes name.
+        let per_ip = config.server.max_connections_per_ip;
+        let slots = slots.chain(per_ip.map(|max| (max, PER_IP_BYTES)));
+        let slots = slots.map(|(max, bytes)| (max, bytes / usize::from(shards.max(1))));
         Self {
             rates: RefCell::new(RateLimits::new(links.own, shards, rates)),
             slots: RefCell::new(SlotLimits::new(slots)),
@@ -81,6 +95,7 @@ impl Counting {
             waiting: RefCell::new(Waiting::new(seed)),
             sender: RefCell::new(None),
             config: Arc::clone(config),
+            told: config.rate_limits.iter().map(Told::new).collect(),
             recorder: Rc::clone(recorder),
             links,
         }
@@ -129,6 +144,13 @@ impl Counting {
         self.wake_sender();
     }
 
+    /// Tells a client what is left for it.
+    pub(super) fn tell(&self, allowance: Allowance, response: &mut Response) {
+        if let Some(told) = self.told.get(usize::from(allowance.limit)) {
+            told.write(allowance.left, &mut response.headers);
+        }
+    }
+
     /// Milliseconds since the program's start, as all shards count them.
     fn ms(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.links.origin).as_millis() as u64
@@ -173,6 +195,7 @@ impl Counting {
                 let verdict = Verdict::Admit {
                     delay_ms: 0,
                     lease: 0,
+                    left: Left::default(),
                 };
                 if !self.waiting.borrow_mut().answer(ticket, verdict) {
                     self.post(from, Item::Leave(place));

@@ -1,15 +1,16 @@
 //! Whether a request may pass its route's limits: at once where this shard can tell, else after
 //! asking the owners of its keys.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use super::{Counting, refusal};
-use crate::config::{LimitKey, OnError, RateLimit};
+use crate::config::{LimitKey, OnError, RateLimit, V6_PREFIX};
 use crate::filter::limit::{
-    Decision, Entered, Hashing, Home, Item, Keeper, Key, Place, Refund, Verdict,
+    Decided, Decision, Entered, Hashing, Home, Item, Keeper, Key, Passed, Place, Refund, Verdict,
 };
 use crate::filter::{Client, Guard};
 use crate::http::{RequestHead, Response};
@@ -37,6 +38,8 @@ pub(in crate::server) struct Passing<'a> {
     pub(in crate::server) guard: &'a Guard,
     pub(in crate::server) head: &'a RequestHead,
     pub(in crate::server) client: &'a Client,
+    /// Where it is noted what is left.
+    pub(in crate::server) passed: &'a Passed,
     pub(in crate::server) now: Instant,
 }
 
@@ -82,7 +85,7 @@ impl Counting {
                 Entered::TooMany => Some(false),
                 Entered::NoMemory => None,
             };
-            if let Some(refused) = self.settle(place, entered, kept) {
+            if let Some(refused) = self.settle((place, passing.passed), entered, kept) {
                 return Passage::Refused(refused);
             }
         }
@@ -104,11 +107,40 @@ impl Counting {
         }
         for place in self.places(passing) {
             let entered = self.enter(&place, passing.now).await;
-            if let Some(refused) = self.settle(place, entered, kept) {
+            if let Some(refused) = self.settle((place, passing.passed), entered, kept) {
                 return Passage::Refused(refused);
             }
         }
         passage
+    }
+
+    /// Whether `max_connections_per_ip` holds.
+    pub(in crate::server) fn counts_connections(&self) -> bool {
+        self.config.server.max_connections_per_ip.is_some()
+    }
+
+    /// Takes a place for a connection. `false`: its client has too many. Where nobody can tell
+    /// it is admitted: a shard that is silent must not keep everyone out.
+    pub(in crate::server) async fn admit(
+        self: &Rc<Self>,
+        client: IpAddr,
+        (kept, now): (&Keeper, Instant),
+    ) -> bool {
+        let key = Key::of_address(client, V6_PREFIX);
+        let place = Place {
+            limit: self.config.connection_limits.len() as u16,
+            hash: self.links.hashing.hash(&key),
+            key,
+        };
+        match self.enter(&place, now).await {
+            Some(true) => kept.keep(place, || Rc::clone(self) as Rc<dyn Home>),
+            Some(false) => {
+                self.recorder.count(Counter::ConnectionsRefusedPerIp);
+                return false;
+            }
+            None => self.recorder.count(Counter::ConnectionLimitUnanswered),
+        }
+        true
     }
 
     fn owns(&self, hash: u64) -> bool {
@@ -122,7 +154,7 @@ impl Counting {
 
     fn counted<'a>(&'a self, passing: Passing<'_>, at: u16) -> Option<Counted<'a>> {
         let limit = self.config.rate_limits.get(usize::from(at))?;
-        let (hash, key) = self.hashed(&limit.key, passing)?;
+        let (hash, key) = self.hashed(&limit.common.key, passing)?;
         Some(Counted {
             limit,
             at,
@@ -141,7 +173,7 @@ impl Counting {
                     return Passage::Open;
                 };
                 let decision = self.rates.borrow_mut().decide(one.at, one.key(), now_ms);
-                self.conclude(&one, decision, now_ms)
+                self.conclude(&one, decision, (passing.passed, now_ms))
             }
             several => {
                 let all: Few<Counted<'_>> = several
@@ -149,7 +181,7 @@ impl Counting {
                     .filter_map(|at| self.counted(passing, *at))
                     .collect();
                 if all.iter().all(|one| self.owns(one.hash)) {
-                    self.look_then_count(&all, now_ms)
+                    self.look_then_count(&all, (passing.passed, now_ms))
                 } else {
                     Passage::Ask
                 }
@@ -158,13 +190,14 @@ impl Counting {
     }
 
     /// As nginx does it: a request counts under all limits or under none.
-    fn look_then_count(&self, all: &[Counted<'_>], now_ms: u64) -> Passage {
+    fn look_then_count(&self, all: &[Counted<'_>], (passed, now_ms): (&Passed, u64)) -> Passage {
         let mut rates = self.rates.borrow_mut();
         let mut over: Few<u16> = Few::new();
         for one in all {
             if let Err(too_much) = rates.look(one.at, one.key(), now_ms) {
                 let until_ms = too_much.until_ms;
-                match self.conclude(one, Decision::Refuse { until_ms }, now_ms) {
+                let refusal = Decision::Refuse { until_ms };
+                match self.conclude(one, refusal, (passed, now_ms)) {
                     Passage::Refused(refused) => return Passage::Refused(refused),
                     // A dry run: the others count, this one is full.
                     _ => over.push(one.at),
@@ -173,8 +206,9 @@ impl Counting {
         }
         let mut longest = Passage::Open;
         for one in all.iter().filter(|one| !over.contains(&one.at)) {
-            let delay_ms = rates.count(one.at, one.key(), now_ms);
-            let passage = self.conclude(one, Decision::Admit { delay_ms }, now_ms);
+            let (delay_ms, left) = rates.count(one.at, one.key(), now_ms);
+            let decision = Decision::Admit { delay_ms, left };
+            let passage = self.conclude(one, decision, (passed, now_ms));
             longest = longer(longest, passage);
         }
         longest
@@ -192,9 +226,9 @@ impl Counting {
             let decision = self.rates.borrow_mut().decide(one.at, one.key(), now_ms);
             let passage = match decision {
                 Decision::Ask { owner, wanted } => {
-                    self.ask_rate(&one, (owner, wanted), passing.now).await
+                    self.ask_rate(&one, (owner, wanted), passing).await
                 }
-                decision => self.conclude(&one, decision, now_ms),
+                decision => self.conclude(&one, decision, (passing.passed, now_ms)),
             };
             if matches!(passage, Passage::Refused(_)) {
                 for one in &admitted {
@@ -212,7 +246,7 @@ impl Counting {
         &self,
         one: &Counted<'_>,
         (owner, wanted): (u16, u16),
-        now: Instant,
+        Passing { passed, now, .. }: Passing<'_>,
     ) -> Passage {
         let answer = self.ask(owner, now, |ticket| Item::Ask {
             ticket,
@@ -225,7 +259,7 @@ impl Counting {
         let now_ms = self.ms(now);
         let Some(verdict) = verdict else {
             self.recorder.count(Counter::RateLimitUnanswered);
-            return match one.limit.on_error {
+            return match one.limit.common.on_error {
                 OnError::Allow => Passage::Open,
                 OnError::Deny => Passage::Refused(Box::new(refusal::uncounted())),
             };
@@ -234,12 +268,13 @@ impl Counting {
         rates.learn(one.at, one.key(), (verdict, now_ms));
         drop(rates);
         let decision = match verdict {
-            Verdict::Admit { delay_ms, .. } => Decision::Admit {
+            Verdict::Admit { delay_ms, left, .. } => Decision::Admit {
                 delay_ms: delay_ms.into(),
+                left,
             },
             Verdict::Refuse { until_ms } => Decision::Refuse { until_ms },
         };
-        self.conclude(one, decision, now_ms)
+        self.conclude(one, decision, (passed, now_ms))
     }
 
     fn give_back(&self, one: &Counted<'_>, now_ms: u64) {
@@ -251,25 +286,48 @@ impl Counting {
     }
 
     /// Counts a decision, and makes of it what the limit's settings say.
-    fn conclude(&self, one: &Counted<'_>, decision: Decision, now_ms: u64) -> Passage {
-        let is_dry = one.limit.dry_run;
-        let (counter, passage) = match decision {
+    fn conclude(
+        &self,
+        one: &Counted<'_>,
+        decision: Decision,
+        (passed, now_ms): (&Passed, u64),
+    ) -> Passage {
+        let is_dry = one.limit.common.dry_run;
+        if let Decision::Admit { left, .. } = decision
+            && one.limit.headers
+            && !is_dry
+        {
+            passed.note(one.at, left);
+        }
+        let (counter, decided, passage) = match decision {
             Decision::Ask { .. } => return Passage::Ask,
-            Decision::Admit { delay_ms: 0 } => (Counter::RateLimitPassed, Passage::Open),
-            Decision::Admit { .. } if is_dry => (Counter::RateLimitDelayedDry, Passage::Open),
-            Decision::Admit { delay_ms } => (
+            Decision::Admit { delay_ms: 0, .. } => {
+                (Counter::RateLimitPassed, Decided::Passed, Passage::Open)
+            }
+            Decision::Admit { .. } if is_dry => (
+                Counter::RateLimitDelayedDry,
+                Decided::DelayedDryRun,
+                Passage::Open,
+            ),
+            Decision::Admit { delay_ms, .. } => (
                 Counter::RateLimitDelayed,
+                Decided::Delayed,
                 Passage::After(Duration::from_millis(delay_ms)),
             ),
-            Decision::Refuse { .. } if is_dry => (Counter::RateLimitRefusedDry, Passage::Open),
+            Decision::Refuse { .. } if is_dry => (
+                Counter::RateLimitRefusedDry,
+                Decided::RejectedDryRun,
+                Passage::Open,
+            ),
             Decision::Refuse { until_ms } => {
                 let wait_ms = until_ms.saturating_sub(now_ms);
                 let response = refusal::too_often(one.limit, wait_ms);
                 let refused = Passage::Refused(Box::new(response));
-                (Counter::RateLimitRefused, refused)
+                (Counter::RateLimitRefused, Decided::Rejected, refused)
             }
         };
         self.recorder.count(counter);
+        decided.note(&passed.rate);
         passage
     }
 
@@ -279,7 +337,7 @@ impl Counting {
         limits
             .filter_map(|at| {
                 let limit = self.config.connection_limits.get(usize::from(*at))?;
-                let (hash, key) = self.hashed(&limit.key, passing)?;
+                let (hash, key) = self.hashed(&limit.common.key, passing)?;
                 Some(Place {
                     limit: *at,
                     hash,
@@ -313,7 +371,7 @@ impl Counting {
     /// Keeps a place that was taken. `Some`: the request is refused.
     fn settle(
         self: &Rc<Self>,
-        place: Place,
+        (place, passed): (Place, &Passed),
         entered: Option<bool>,
         kept: &Keeper,
     ) -> Option<Box<Response>> {
@@ -321,22 +379,31 @@ impl Counting {
             .config
             .connection_limits
             .get(usize::from(place.limit))?;
-        let (counter, refused) = match entered {
+        let (counter, decided, refused) = match entered {
             Some(true) => {
+                Decided::Passed.note(&passed.place);
                 kept.keep(place, || Rc::clone(self) as Rc<dyn Home>);
                 return None;
             }
-            Some(false) if limit.dry_run => (Counter::ConnectionLimitRefusedDry, None),
+            Some(false) if limit.common.dry_run => (
+                Counter::ConnectionLimitRefusedDry,
+                Decided::RejectedDryRun,
+                None,
+            ),
             Some(false) => (
                 Counter::ConnectionLimitRefused,
+                Decided::Rejected,
                 Some(refusal::too_many(limit)),
             ),
-            None => (
+            None if limit.common.on_error == OnError::Deny => (
                 Counter::ConnectionLimitUnanswered,
-                (limit.on_error == OnError::Deny).then(refusal::uncounted),
+                Decided::Rejected,
+                Some(refusal::uncounted()),
             ),
+            None => (Counter::ConnectionLimitUnanswered, Decided::Passed, None),
         };
         self.recorder.count(counter);
+        decided.note(&passed.place);
         refused.map(Box::new)
     }
 }

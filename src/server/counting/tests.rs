@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{ConnectionLimit, LimitKey, OnError};
-use crate::filter::limit::{Keeper, Key};
+use crate::config::{ConnectionLimit, LimitKey, Limited, OnError};
+use crate::filter::limit::{Keeper, Key, Passed};
 use crate::filter::{Client, Guard};
 use crate::http::RequestHead;
 
@@ -17,34 +17,33 @@ struct World {
     origin: Instant,
     guard: Guard,
     head: RequestHead,
+    passed: Passed,
     /// A client whose key shard 1 owns.
     client: Client,
 }
 
 impl World {
     fn new(on_error: OnError, max: u32) -> Self {
-        let key = LimitKey::ClientIp { v6_prefix: 64 };
+        let common = |name: &str| Limited {
+            name: name.into(),
+            key: LimitKey::ClientIp { v6_prefix: 64 },
+            status: 429,
+            size: 1 << 20,
+            dry_run: false,
+            on_error,
+        };
         let config = Arc::new(Config {
             rate_limits: vec![RateLimit {
-                name: "r".into(),
-                key: key.clone(),
+                common: common("r"),
                 requests: 1,
                 seconds: 60,
                 burst: 1,
                 undelayed: None,
-                status: 429,
-                size: 1 << 20,
-                dry_run: false,
-                on_error,
+                headers: true,
             }],
             connection_limits: vec![ConnectionLimit {
-                name: "c".into(),
-                key,
+                common: common("c"),
                 max,
-                status: 429,
-                size: 1 << 20,
-                dry_run: false,
-                on_error,
             }],
             ..Config::default()
         });
@@ -72,10 +71,12 @@ impl World {
             origin,
             guard: Guard {
                 access: None,
+                methods: None,
                 rate_limits: [0].into(),
                 connection_limits: [].into(),
             },
             head: RequestHead::default(),
+            passed: Passed::default(),
             client,
         }
     }
@@ -91,6 +92,7 @@ impl World {
             guard: &self.guard,
             head: &self.head,
             client: &self.client,
+            passed: &self.passed,
             now: self.origin + Duration::from_millis(5),
         }
     }

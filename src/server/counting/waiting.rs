@@ -130,10 +130,15 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::limit::Left;
 
     const YES: Verdict = Verdict::Admit {
         delay_ms: 0,
         lease: 0,
+        left: Left {
+            requests: 0,
+            whole_ms: 0,
+        },
     };
 
     #[test]

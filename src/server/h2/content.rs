@@ -26,6 +26,8 @@ pub(super) struct Content {
     feed: Option<Feed>,
     /// The client broke the protocol on this stream.
     pub(super) is_broken: bool,
+    /// Bytes that have come.
+    received: u64,
 }
 
 struct Feed {
@@ -33,7 +35,9 @@ struct Feed {
     sender: Sender<Result<Frame, BodyError>>,
     /// Sizes of the frames that were queued and, as far as is known, not taken.
     untaken: VecDeque<usize>,
-    /// How much more the content may be.
+    /// How much the content may be.
+    max: u64,
+    /// How much more it may be.
     left: u64,
     waits_for_continue: bool,
     patience: Patience,
@@ -45,6 +49,7 @@ impl Content {
         Self {
             feed: None,
             is_broken: false,
+            received: 0,
         }
     }
 
@@ -61,6 +66,7 @@ impl Content {
             source,
             sender,
             untaken: VecDeque::new(),
+            max,
             left: max,
             patience: Patience::default(),
         };
@@ -68,6 +74,7 @@ impl Content {
             Poll::Ready(Some(Ok(bytes))) => {
                 if feed.source.is_end_stream() && bytes.len() as u64 <= max {
                     feed.release(bytes.len());
+                    content.received = bytes.len() as u64;
                     return (content, Body::Full(bytes));
                 }
                 if feed.put(bytes) {
@@ -80,6 +87,11 @@ impl Content {
         (content, Body::Stream(receiver))
     }
 
+    /// Bytes of the content that have come so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
     /// Passes on what has come, and asks for more as the handler takes it.
     pub(super) fn poll(
         &mut self,
@@ -88,7 +100,9 @@ impl Content {
         respond: Option<&mut SendResponse<Bytes>>,
     ) {
         if let Some(mut feed) = self.feed.take() {
-            match feed.poll(cx, server, respond) {
+            let fed = feed.poll(cx, server, respond);
+            self.received = feed.max - feed.left;
+            match fed {
                 Fed::More => self.feed = Some(feed),
                 Fed::Done => {}
                 Fed::Failed(error) => self.fail(&feed, &error),

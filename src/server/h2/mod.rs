@@ -63,6 +63,7 @@ pub(super) async fn serve(connection: &mut Connection, input: Input) -> Close {
         peer,
         wire,
         shared: Rc::default(),
+        number: connection.number,
         requests: 0,
         stage: Stage::Open,
         armed: Armed::Handshake,
@@ -136,6 +137,8 @@ struct Driver<'a> {
     peer: Peer<Io, Bytes>,
     wire: Rc<RefCell<Wire>>,
     shared: Rc<Shared>,
+    /// The connection's number in the process.
+    number: u64,
     /// So far.
     requests: u64,
     stage: Stage,
@@ -196,6 +199,7 @@ impl Driver<'_> {
             server: Rc::clone(self.server),
             peer: self.address,
             tls: self.tls.clone(),
+            number: self.number,
             requests: self.requests,
             entrance: Rc::clone(&self.entrance),
             counted: Counted::new(&self.shared),

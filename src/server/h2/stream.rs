@@ -32,6 +32,8 @@ pub(super) struct Stream {
     pub(super) peer: SocketAddr,
     /// What the access log tells of the connection's TLS.
     pub(super) tls: Option<Rc<SeenTls>>,
+    /// The connection's number in the process.
+    pub(super) number: u64,
     /// Requests of the connection so far, this one too.
     pub(super) requests: u64,
     pub(super) entrance: Rc<Entrance>,
@@ -64,7 +66,10 @@ impl Stream {
             server: &self.server,
             peer: self.peer,
             seen: Seen {
+                connection: self.number,
                 requests: self.requests,
+                request_bytes: 0,
+                is_pipelined: false,
                 tls: self.tls.as_deref(),
             },
             tls: self.tls.as_ref(),
@@ -107,7 +112,7 @@ struct Asked<'a> {
 impl Asked<'_> {
     async fn exchange(mut self, set: &mut Set, source: RecvStream, opened: Opened) {
         let Set { head, response } = set;
-        let (server, seen) = (self.server, self.seen);
+        let (server, mut seen) = (self.server, self.seen);
         let found = exchange::find(server, head);
         let mut exchange = exchange::open(server, head, found, (self.peer, self.now));
         exchange.tls = self.tls.cloned();
@@ -141,10 +146,13 @@ impl Asked<'_> {
             status = 400;
             server.recorder.count(Counter::MalformedRequests);
         }
+        seen.request_bytes = head_bytes(head) + content.received();
         let label = server.label(exchange.label);
         let ended = Ended {
             status,
             body_bytes,
+            framing_bytes: 0,
+            is_complete: handled == Handled::Answered,
             at,
             response,
             seen,
@@ -165,6 +173,8 @@ impl Asked<'_> {
         let ended = Ended {
             status: response.status,
             body_bytes,
+            framing_bytes: 0,
+            is_complete: true,
             at: clock::mono(),
             response,
             seen,
@@ -187,6 +197,12 @@ impl Asked<'_> {
         };
         send(outlet, self.respond, (method, now), response).await
     }
+}
+
+/// Bytes that a request's head would take in HTTP/1.1.
+fn head_bytes(head: &RequestHead) -> u64 {
+    let line = head.method_token().len() + head.target().len() + " HTTP/1.1\r\n".len() + 1;
+    (line + head.headers.wire().len() + 2) as u64
 }
 
 /// Runs a handler, and beside it the reading of its request's content.

@@ -265,6 +265,7 @@ impl Fleet {
         let handling = async move {
             let mut response = Response::default();
             let request = HttpRequest {
+                body_bytes_max: None,
                 is_former: false,
                 head: &ask.head,
                 below: &ask.below,
