@@ -29,6 +29,8 @@ class Edge:
     """A running binary whose listeners are in its configuration. `{port}`, `{port2}` … in the
     text become free ports, `{dir}` the folder."""
 
+    HEAD = '[log]\naccess = "off"\nlevel = "debug"\n'
+
     def __init__(self, folder: Path, config: str, env=None, ports: int = 3, args=()):
         self.ports = [free_port() for _ in range(ports)]
         self.port = self.ports[0]
@@ -36,7 +38,7 @@ class Edge:
         for name, value in {**names, "{dir}": str(folder)}.items():
             config = config.replace(name, value)
         self.config_path = folder / f"edge-{self.port}.toml"
-        self.config_path.write_text('[log]\naccess = "off"\nlevel = "debug"\n' + config)
+        self.config_path.write_text(self.HEAD + config)
         self.log_path = folder / f"edge-{self.port}.log"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
