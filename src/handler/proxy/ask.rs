@@ -192,7 +192,11 @@ fn forwarded(headers: &mut HeaderList, settings: &ProxyRoute, request: &Incoming
         return;
     }
     let peer = request.client.peer.ip().to_canonical();
-    let scheme = if request.tls.is_some() { "https" } else { "http" };
+    let scheme = if request.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let appends = settings.forwarded == Forwarded::Append;
     let before = &request.head.headers;
     if peer != request.client.address {
