@@ -119,6 +119,8 @@ impl Shard {
         let ended = Ended {
             status: response.status,
             body_bytes: response.body.len().unwrap(),
+            framing_bytes: 0,
+            is_complete: true,
             at: now.mono + elapsed,
             response,
             seen: Seen::default(),

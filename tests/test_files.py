@@ -561,6 +561,35 @@ def test_an_app_of_one_page(ringway, tree):
     assert get(gateway.port, "/apple").status == 404
 
 
+def test_error_pages(ringway, tree):
+    """Instead of errors, whoever makes them; with the status, and what the error says besides."""
+    page = b"<h1>not here</h1>" * 100
+    (tree / "404.html").write_bytes(page)
+    (tree / "busy.txt").write_bytes(b"later")
+    pages = 'error_pages = { 404 = "/f/404.html", 403 = "/f/none.html", 429 = "/f/busy.txt" }\n'
+    gateway = ringway(
+        '[rate_limit.one]\nrate = "1/m"\ndelay = false\n'
+        + route(tree, pages)
+        + f'[[route]]\npath = "/few"\nbuiltin = "version"\nrate_limit = "one"\n{pages}'
+    )
+    for encoding, coded in [("", None), ("gzip", "gzip")]:
+        missing = gateway.get("/f/nothing", headers={"Accept-Encoding": encoding, "Range": "bytes=0-3"})
+        assert missing.status == 404 and missing.headers["content-type"].startswith("text/html")
+        body = gzip.decompress(missing.body) if coded else missing.body
+        assert body == page and missing.headers.get("content-encoding") == coded
+        assert "etag" not in missing.headers and "accept-ranges" not in missing.headers
+    assert gateway.get("/f/404.html").status == 200
+    head = plain.request("HEAD", gateway.url + "/f/nothing")
+    assert head.status == 404 and head.body == b""
+    assert gateway.get("/few").status == 200
+    refused = gateway.get("/few")
+    assert (refused.status, refused.body) == (429, b"later") and "retry-after" in refused.headers
+    # Without the page the error itself is better than none.
+    (tree / "shut").mkdir()
+    shut = gateway.get("/f/shut/")
+    assert shut.status == 403 and shut.headers["content-type"] == "application/problem+json"
+
+
 def test_one_file_and_whole_paths(ringway, tree):
     single = f'[[route]]\npath = "=/robots.txt"\nfiles = "{tree}/text.txt"\n'
     gateway = ringway(route(tree, path="/sub/", kind="root") + single)

@@ -45,10 +45,11 @@ pub use sections::real_ip::{AcceptId, RealIp};
 pub use sections::route::{Builtin, Handler, PathRule, Route};
 pub use sections::route_headers::RouteHeaders;
 pub use sections::route_settings::RouteSettings;
-pub use sections::server::{Driver, HeaderBuffers, Server};
+pub use sections::server::{HeaderBuffers, Server};
 pub use sections::upstream::{
     HashKey, ProxyTimeouts, Retry, ServerAddress, Upstream, UpstreamServer,
 };
 pub use sections::{Config, PORT};
 
+pub use crate::base::driver::Driver;
 pub use crate::base::log::Level;

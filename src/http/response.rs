@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::base::json::push_inner;
 use crate::http::{Body, HeaderList, Known, Version, reason};
 
 /// Status, fields and content of a response.
@@ -86,7 +87,7 @@ impl Response {
         text.extend_from_slice(b"\",\"status\":");
         text.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
         text.extend_from_slice(b",\"detail\":\"");
-        escape_json(detail, &mut text);
+        push_inner(&mut text, detail);
         text.extend_from_slice(b"\"}");
         let mut response = Self::new(status);
         response
@@ -125,25 +126,6 @@ pub struct ResponseHead {
     pub version: Version,
     /// Fields in order.
     pub headers: HeaderList,
-}
-
-/// Writes the inside of a JSON string (RFC 8259 §7).
-fn escape_json(text: &str, out: &mut Vec<u8>) {
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0..0x20 => {
-                out.extend_from_slice(b"\\u00");
-                out.push(b'0' + (byte >> 4));
-                out.push(
-                    b"0123456789abcdef"
-                        .get(usize::from(byte & 15))
-                        .map_or(b'0', |&d| d),
-                );
-            }
-            _ => out.push(byte),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+pub use crate::base::json::push_string;
+
 /// Not JSON.
 pub const PARSE_ERROR: i32 = -32700;
 /// JSON, but no request.
@@ -60,25 +62,6 @@ pub fn error(id: &[u8], code: i32, message: &str, data: Option<&str>) -> Bytes {
     }
     out.extend_from_slice(b"}}");
     out.into()
-}
-
-/// Appends a JSON string with its quotes.
-pub fn push_string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    for &byte in text.as_bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            0..0x20 => {
-                const HEX: [u8; 16] = *b"0123456789abcdef";
-                let digit = |value: u8| HEX.get(usize::from(value)).copied().unwrap_or(b'0');
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-            }
-            _ => out.push(byte),
-        }
-    }
-    out.push(b'"');
 }
 
 /// A JSON string with its quotes.

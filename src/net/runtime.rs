@@ -13,6 +13,7 @@ use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 
 use crate::base::clock;
+pub use crate::base::driver::Driver;
 use crate::net::sys::Fence;
 
 /// Submission entries of a ring: what one turn of the loop may submit before it has to enter
@@ -21,52 +22,6 @@ const SUBMISSIONS: u32 = 1024;
 /// Completion entries. Every open connection may complete in the same turn; beyond this the
 /// kernel queues aside, which is slower but loses nothing.
 const COMPLETIONS: u32 = 8192;
-
-/// How a thread waits for the kernel, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Driver {
-    /// io_uring with SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1).
-    UringDefer,
-    /// io_uring with COOP_TASKRUN (Linux 5.19).
-    UringCoop,
-    /// io_uring without flags (Linux 5.10).
-    Uring,
-    /// epoll.
-    Epoll,
-}
-
-impl Driver {
-    /// The ladder, best first.
-    pub const ALL: [Self; 4] = [Self::UringDefer, Self::UringCoop, Self::Uring, Self::Epoll];
-
-    /// The driver for people: `io_uring` or `epoll`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::UringDefer | Self::UringCoop | Self::Uring => "io_uring",
-            Self::Epoll => "epoll",
-        }
-    }
-
-    /// The ring's flags for people; empty if there are none.
-    #[must_use]
-    pub const fn flags(self) -> &'static str {
-        match self {
-            Self::UringDefer => "SINGLE_ISSUER|DEFER_TASKRUN",
-            Self::UringCoop => "COOP_TASKRUN",
-            Self::Uring | Self::Epoll => "",
-        }
-    }
-}
-
-impl std::fmt::Display for Driver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.flags() {
-            "" => f.write_str(self.name()),
-            flags => write!(f, "{} ({flags})", self.name()),
-        }
-    }
-}
 
 /// Why a driver cannot run here. The message says what to do.
 #[derive(Debug, thiserror::Error)]

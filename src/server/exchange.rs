@@ -19,6 +19,7 @@ use crate::route::{Label, Match};
 use crate::server::Server;
 use crate::server::counting::{Passage, Passing};
 use crate::server::entrance::Entrance;
+use crate::server::error_page;
 use crate::server::prepared::Prepared;
 
 /// A head is complete: finds its route.
@@ -77,7 +78,10 @@ pub(super) fn answer_at_once(
     let endpoint = found.endpoint;
     let may_compress =
         !endpoint.settings.is_uncompressed && head.headers.contains(Known::AcceptEncoding);
-    if may_compress || matches!(head.method, Method::Trace | Method::Connect) {
+    if may_compress
+        || matches!(head.method, Method::Trace | Method::Connect)
+        || !endpoint.settings.error_pages.is_empty()
+    {
         return None;
     }
     if let Some(guard) = &endpoint.guard {
@@ -147,7 +151,9 @@ pub(super) async fn answer(
         server.handlers.not_found(head, response);
         return true;
     };
-    if let Some(guard) = &found.endpoint.guard {
+    let endpoint = found.endpoint;
+    let mut refusal = None;
+    if let Some(guard) = &endpoint.guard {
         let waiting = match passed_before(exchange)
             .unwrap_or_else(|| pass(server, guard, (head, exchange), now))
         {
@@ -160,15 +166,24 @@ pub(super) async fn answer(
                 (passage, now),
             ))),
         };
-        if let Some(waiting) = waiting
-            && let Some(refusal) = waiting.await
-        {
-            *response = *refusal;
-            return true;
+        if let Some(waiting) = waiting {
+            refusal = waiting.await;
         }
     }
-    // Copied: the whole route would make every idle connection larger.
-    let may_compress = !found.endpoint.settings.is_uncompressed;
+    if let Some(refusal) = refusal {
+        *response = *refusal;
+        if !endpoint.settings.error_pages.is_empty() {
+            Box::pin(error_page::replace(
+                server,
+                (endpoint, exchange),
+                head,
+                now,
+                response,
+            ))
+            .await;
+        }
+        return true;
+    }
     let request = Incoming {
         head,
         found,
@@ -184,7 +199,20 @@ pub(super) async fn answer(
         server.recorder.count(Counter::Panics);
         *response = Problem::Internal.response();
     }
-    if may_compress && let Some(plan) = server.encoding.compressor().decide(head, response) {
+    let settings = &endpoint.settings;
+    if !settings.error_pages.is_empty() {
+        Box::pin(error_page::replace(
+            server,
+            (endpoint, exchange),
+            head,
+            now,
+            response,
+        ))
+        .await;
+    }
+    if !settings.is_uncompressed
+        && let Some(plan) = server.encoding.compressor().decide(head, response)
+    {
         // Boxed, so that what is not compressed costs the future no room.
         Box::pin(server.encoding.encode(head, response, plan)).await;
     }

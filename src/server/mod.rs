@@ -12,6 +12,7 @@ mod counting;
 mod drain;
 mod encode;
 mod entrance;
+mod error_page;
 mod exchange;
 mod h1;
 mod h2;

@@ -139,7 +139,7 @@ fn supervise(
     let recompress = recompress::start(&config.compression)
         .map_err(Failure::system("start the recompressing thread"))?;
     let watch = Watch::new(watch::Setting {
-        driver: config.server.driver.map(driver),
+        driver: config.server.driver,
         config,
         cores,
         shards,
@@ -223,13 +223,4 @@ fn random_secret() -> Result<[u8; 32], Failure> {
     aws_lc_rs::rand::fill(&mut secret)
         .map_err(|error| Failure::system("make a key")(std::io::Error::other(error)))?;
     Ok(secret)
-}
-
-const fn driver(driver: config::Driver) -> Driver {
-    match driver {
-        config::Driver::UringDefer => Driver::UringDefer,
-        config::Driver::UringCoop => Driver::UringCoop,
-        config::Driver::Uring => Driver::Uring,
-        config::Driver::Epoll => Driver::Epoll,
-    }
 }

@@ -90,8 +90,13 @@ pub(super) fn resolve(
     found: &mut Findings,
 ) -> Vec<Listener> {
     let mut listeners: Vec<Listener> = Vec::new();
+    // Where a redirect may lead that names nobody.
+    let secure = raw.iter().filter(|one| one.tls.is_some());
+    let secure: Vec<String> = secure
+        .flat_map(|one| hosts(one.hosts.as_ref(), &mut Findings::default()))
+        .collect();
     for listener in raw {
-        let resolved = one(listener, around, found);
+        let resolved = one(listener, &secure, around, found);
         // A missing address with a wrong one next to it was told already.
         let (Some(Placed { at, .. }), Some(resolved)) = (&listener.address, resolved) else {
             continue;
@@ -111,14 +116,19 @@ pub(super) fn resolve(
     listeners
 }
 
-fn one(raw: &RawListener, around: &Around<'_>, found: &mut Findings) -> Option<Listener> {
+fn one(
+    raw: &RawListener,
+    secure: &[String],
+    around: &Around<'_>,
+    found: &mut Findings,
+) -> Option<Listener> {
     let tls = {
         let http2 = raw.http2.unwrap_or(true);
         let tls = raw.tls.as_ref();
         tls.map(|raw| tls::resolve(raw, http2, around, found))
     };
     let Address(address) = raw.address.as_ref()?.value;
-    let hosts = hosts(raw.hosts.as_ref(), found);
+    let mut hosts = hosts(raw.hosts.as_ref(), found);
     let redirect = raw.redirect.as_ref().map(|_| {
         let port = raw.redirect_port.map_or(443, |port| port.0);
         u16::try_from(port).unwrap_or(443)
@@ -130,12 +140,15 @@ fn one(raw: &RawListener, around: &Around<'_>, found: &mut Findings) -> Option<L
             .errors
             .push(Problem::new(at, "listener.redirect", message));
     }
+    if redirect.is_some() && hosts.is_empty() {
+        hosts = secure.to_vec();
+    }
     if let (Some(_), true, Some(address)) = (redirect, hosts.is_empty(), &raw.address) {
         let message = "a redirect needs the names that it may lead to";
         let problem = Problem::new(&address.at, "listener.redirect", message);
         found
             .errors
-            .push(problem.hint("add `hosts = [\"example.com\"]`"));
+            .push(problem.hint("add `hosts = [\"example.com\"]` here or to the listener with TLS"));
     }
     let from = raw.proxy_protocol_from.as_ref();
     let proxy_protocol = raw.proxy_protocol.as_ref().is_some_and(|on| on.value);

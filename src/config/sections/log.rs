@@ -56,6 +56,25 @@ words! {
     }
 }
 
+/// The statuses that "404", "5xx" or "400-403" means.
+pub(super) fn status_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let status = |text: &str| {
+        let status = text.parse::<u16>().ok()?;
+        (100..=599).contains(&status).then_some(status)
+    };
+    match (text.strip_suffix("xx"), text.split_once('-')) {
+        (Some(class), _) => {
+            let first = class.parse::<u16>().ok().filter(|n| (1..=5).contains(n));
+            first.map(|first| first * 100..=first * 100 + 99)
+        }
+        (None, Some((first, last))) => status(first)
+            .zip(status(last))
+            .map(|(first, last)| first..=last)
+            .filter(|range| !range.is_empty()),
+        (None, None) => status(text).map(|one| one..=one),
+    }
+}
+
 /// Statuses: "404", "5xx", "400-403".
 #[derive(Clone, Debug)]
 pub(in crate::config) struct StatusRange(RangeInclusive<u16>);
@@ -67,21 +86,7 @@ impl Read for StatusRange {
             Value::Text(text) => text.filled.trim(),
             _ => "",
         };
-        let status = |text: &str| {
-            let status = text.parse::<u16>().ok()?;
-            (100..=599).contains(&status).then_some(status)
-        };
-        let range = match (text.strip_suffix("xx"), text.split_once('-')) {
-            (Some(class), _) => {
-                let first = class.parse::<u16>().ok().filter(|n| (1..=5).contains(n));
-                first.map(|first| first * 100..=first * 100 + 99)
-            }
-            (None, Some((first, last))) => status(first)
-                .zip(status(last))
-                .map(|(first, last)| first..=last)
-                .filter(|range| !range.is_empty()),
-            (None, None) => status(text).map(|one| one..=one),
-        };
+        let range = status_range(text);
         if range.is_none() {
             let hint = "write \"404\", \"5xx\" or \"400-403\"";
             mismatch(node, key, "a status between 100 and 599", hint, found);

@@ -53,6 +53,9 @@ section! {
         allow: Vec<RawNetwork>,
         /// Networks that may not ask.
         deny: Vec<RawNetwork>,
+        /// Pages instead of errors, by status: { 404 = "/404.html", 5xx = "/50x.html" }. Each
+        /// is a path that a route with files or a built-in page answers.
+        error_pages: Map<Placed<String>>,
         /// Who may use methods other than some.
         limit_except: RawLimitExcept,
         /// A directory: what follows the route's path is looked up in it. With "=/x", a file too.

@@ -1,11 +1,14 @@
 //! What a `[[route]]` sets for its requests, besides who answers them.
 
+use core::ops::RangeInclusive;
+
 use super::access::{self, Access, LimitExcept, networks};
 use super::limit::{self, ConnectionLimit, RateLimit};
+use super::log::status_range;
 use super::route::RawRoute;
 use super::route_headers::{self, RouteHeaders};
 use super::upstream::Upstream;
-use crate::config::problem::Findings;
+use crate::config::problem::{Findings, Problem};
 
 /// What a route sets for its requests. The default is a route that sets nothing. Whatever is
 /// looked at for each request is compiled from here once, when the router is built.
@@ -21,6 +24,8 @@ pub struct RouteSettings {
     pub access: Access,
     /// Who may use methods other than some.
     pub limit_except: Option<LimitExcept>,
+    /// Paths of pages instead of errors, by their statuses; the first that fits.
+    pub error_pages: Vec<(RangeInclusive<u16>, String)>,
     /// Places in [`Config::rate_limits`](crate::config::Config::rate_limits).
     pub rate_limits: Vec<u16>,
     /// Places in [`Config::connection_limits`](crate::config::Config::connection_limits).
@@ -57,6 +62,7 @@ pub(super) fn resolve(
             deny: networks(raw.deny.take()),
         },
         limit_except: access::resolve_except(raw.limit_except.take(), found),
+        error_pages: error_pages(raw, found),
         rate_limits: limit::find(raw.rate_limit.take(), "rate_limit", rates, found),
         connection_limits: limit::find(
             raw.connection_limit.take(),
@@ -66,4 +72,37 @@ pub(super) fn resolve(
         ),
         headers: route_headers::resolve(raw.headers.take(), found),
     }
+}
+
+/// Reads `error_pages`.
+fn error_pages(raw: &mut RawRoute, found: &mut Findings) -> Vec<(RangeInclusive<u16>, String)> {
+    let mut pages = Vec::new();
+    let is_mcp = raw.mcp == Some(true);
+    for (status, path) in raw.error_pages.take().unwrap_or_default().0 {
+        let range = status_range(&status.value).filter(|range| *range.start() >= 400);
+        let is_path = path.value.starts_with('/')
+            && !path
+                .value
+                .contains(|c: char| c.is_whitespace() || matches!(c, '?' | '#'));
+        let (at, message, hint) = match (range, is_path) {
+            _ if is_mcp => (
+                &status.at,
+                "MCP's clients need the errors of their protocol",
+                "leave it out",
+            ),
+            (Some(range), true) => {
+                pages.push((range, path.value));
+                continue;
+            }
+            (None, _) => (
+                &status.at,
+                "not an error's status",
+                "write 404, \"5xx\" or \"500-504\"",
+            ),
+            (_, false) => (&path.at, "not a path", "write \"/404.html\""),
+        };
+        let problem = Problem::new(at, "route.error_pages", message);
+        found.errors.push(problem.hint(hint));
+    }
+    pages
 }

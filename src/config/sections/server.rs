@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Around;
 use super::http2::{self, Http2, RawHttp2};
+use crate::base::driver::Driver;
 use crate::config::kinds::{Count, Period, Size, words};
 use crate::config::node::Node;
 use crate::config::problem::{At, Findings, Problem};
@@ -176,19 +177,6 @@ pub struct HeaderBuffers {
     pub count: usize,
     /// Bytes each.
     pub size: usize,
-}
-
-/// How shards wait for the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Driver {
-    /// io_uring with SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1).
-    UringDefer,
-    /// io_uring with COOP_TASKRUN (Linux 5.19).
-    UringCoop,
-    /// io_uring without flags (Linux 5.10).
-    Uring,
-    /// epoll.
-    Epoll,
 }
 
 impl Default for Server {

@@ -94,6 +94,13 @@ pub(super) fn route_settings(config: &Config, settings: &RouteSettings, fields: 
         });
         set("limit_except", Json::Object(inner));
     }
+    if !settings.error_pages.is_empty() {
+        let pages = settings.error_pages.iter().map(|(statuses, path)| {
+            let name = format!("{}-{}", statuses.start(), statuses.end());
+            (name, path.as_str().into())
+        });
+        set("error_pages", Json::Object(pages.collect()));
+    }
     let rates = settings.rate_limits.iter().filter_map(|at| {
         let limit = config.rate_limits.get(usize::from(*at))?;
         Some(limit.common.name.to_string())

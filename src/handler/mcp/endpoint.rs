@@ -113,6 +113,13 @@ impl Gateway {
         Some(Scope::One(ServerId(u16::try_from(at).ok()?)))
     }
 
+    /// Whether a listener names that host: then it is no foreign one.
+    fn is_listened_for(&self, host: &[u8]) -> bool {
+        let name = host_of(host);
+        let mut names = self.config.listeners.iter().flat_map(|one| &one.hosts);
+        names.any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+    }
+
     /// Guards against pages that reach this gateway through a browser: a foreign `Origin`, or,
     /// where only this machine is listened to, a foreign `Host` (DNS rebinding).
     fn may_ask(&self, head: &RequestHead, origin: Option<&[u8]>) -> bool {
@@ -131,6 +138,7 @@ impl Gateway {
         match head.header(Known::Host) {
             Some(host) if self.is_local => {
                 is_this_machine(host)
+                    || self.is_listened_for(host)
                     || allowed.iter().any(|known| {
                         authority(known.as_bytes())
                             .is_some_and(|known| host_of(known).eq_ignore_ascii_case(host_of(host)))

@@ -34,25 +34,6 @@ pub(crate) fn elements(array: &Bytes) -> Option<Vec<Bytes>> {
         .collect()
 }
 
-/// Writes a JSON string with its quotes.
-pub(crate) fn quote(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            0..0x20 => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                let digit = |value: u8| HEX.get(usize::from(value)).copied().unwrap_or(b'0');
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-            }
-            _ => out.push(byte),
-        }
-    }
-    out.push(b'"');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,14 +47,5 @@ mod tests {
         assert_eq!(text(&json, &["s"]).unwrap(), "x\n");
         assert_eq!(raw(&json, &["none"]), None);
         assert_eq!(raw(&Bytes::from_static(b"<html>"), &["a"]), None);
-    }
-
-    #[test]
-    fn quoted_text_reads_back() {
-        let awkward = "a\"b\\c\nd\u{1}\u{1f}\u{e4}\u{1f600}";
-        let mut out = b"{\"k\":".to_vec();
-        quote(awkward, &mut out);
-        out.push(b'}');
-        assert_eq!(text(&Bytes::from(out), &["k"]).unwrap(), awkward);
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::json;
+use crate::base::json::push_string;
 use crate::mcp::revision::Revision;
 use crate::mcp::vocabulary::ClientCapabilities;
 
@@ -116,7 +116,7 @@ pub(crate) fn list(id: u64, method: &str, cursor: Option<&[u8]>, modern: bool) -
 /// `resources/subscribe` or `resources/unsubscribe`
 pub(crate) fn subscription(id: u64, method: &str, uri: &str) -> Vec<u8> {
     let mut params = br#"{"uri":"#.to_vec();
-    json::quote(uri, &mut params);
+    push_string(&mut params, uri);
     params.push(b'}');
     request(id, method, &params)
 }
@@ -139,7 +139,7 @@ pub(crate) fn listen<'a>(id: u64, uris: impl Iterator<Item = &'a str>) -> Vec<u8
         if index > 0 {
             params.push(b',');
         }
-        json::quote(uri, &mut params);
+        push_string(&mut params, uri);
     }
     params.extend_from_slice(b"]}}");
     request(id, "subscriptions/listen", &params)
@@ -151,7 +151,7 @@ pub(crate) fn cancelled(id: &[u8], reason: &str) -> Vec<u8> {
         br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#.to_vec();
     out.extend_from_slice(id);
     out.extend_from_slice(br#","reason":"#);
-    json::quote(reason, &mut out);
+    push_string(&mut out, reason);
     out.extend_from_slice(b"}}");
     out
 }
@@ -169,7 +169,7 @@ pub(crate) fn refusal(id: &[u8], code: i64, reason: &str) -> Bytes {
     let mut out = br#"{"jsonrpc":"2.0","id":"#.to_vec();
     out.extend_from_slice(id);
     out.extend_from_slice(format!(r#","error":{{"code":{code},"message":"#).as_bytes());
-    json::quote(reason, &mut out);
+    push_string(&mut out, reason);
     out.extend_from_slice(b"}}");
     out.into()
 }
