@@ -94,7 +94,11 @@ impl Runtime {
             Some((first, others))
                 if !others.is_empty() && others.iter().all(|other| code(other) == code(first)) =>
             {
-                format!("io_uring is not available: {}", advice(&first.error))
+                let what = match self.driver {
+                    Driver::Epoll => "io_uring is",
+                    _ => "better flags of io_uring are",
+                };
+                format!("{what} not available: {}", advice(&first.error))
             }
             _ => {
                 let reasons: Vec<String> = self.refused.iter().map(ToString::to_string).collect();

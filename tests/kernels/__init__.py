@@ -1,0 +1,1 @@
+"""Real kernels under qemu: fetched, given an initramfs, booted, and asked what they saw."""
