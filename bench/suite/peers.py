@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = ROOT / "bench/.env"
 sys.path.insert(0, str(ROOT / "tests"))
 
+from support import http  # noqa: E402
 from support.commands import command  # noqa: E402
 from support.gateway import Gateway, clean_env, free_port  # noqa: E402
 from support.servers import accepts  # noqa: E402
@@ -140,15 +141,16 @@ class Peer:
         self.url = f"http://127.0.0.1:{port}"
         self.mcp_url = f"{self.url}/mcp"
         self.headers: list[str] = []
-        self.era = "legacy"
+        # The handshake era: the one that every gateway here speaks.
+        self.era, self.tool = "legacy", "echo"
         self.backend_mark: str | None = None
         self.more: list[Peer] = []
 
     def pids(self) -> list[int]:
         """All of its processes, now: workers come and go."""
-        own = family(self.gateway.pid if self.gateway else self.process.pid)
-        own = [pid for pid in own if self.backend_mark is None or not self.is_backend(pid)]
-        return own + [pid for peer in self.more for pid in peer.pids()]
+        first, *others = family(self.gateway.pid if self.gateway else self.process.pid)
+        own = [pid for pid in others if self.backend_mark is None or not self.is_backend(pid)]
+        return [first] + own + [pid for peer in self.more for pid in peer.pids()]
 
     def is_backend(self, pid: int) -> bool:
         try:
@@ -255,11 +257,47 @@ def ringway_stdio(folder: Path) -> Peer:
     return peer
 
 
+# ContextForge as a gateway alone: no interface for people, no catalogue, a database of its own, tokens instead of
+# users. Backends on loopback have to be allowed.
+CONTEXTFORGE = {
+    "PLATFORM_ADMIN_EMAIL": "admin@example.com",
+    "MCPGATEWAY_UI_ENABLED": "false",
+    "MCPGATEWAY_ADMIN_API_ENABLED": "false",
+    "MCPGATEWAY_CATALOG_ENABLED": "false",
+    "PLUGINS_ENABLED": "false",
+    "CACHE_TYPE": "memory",
+    "SSRF_ALLOW_LOCALHOST": "true",
+    "SSRF_ALLOW_PRIVATE_NETWORKS": "true",
+    "JSON_RESPONSE_ENABLED": "true",
+    "LOG_LEVEL": "ERROR",
+}
+
+
+def contextforge(folder: Path, backend: Peer) -> Peer:
+    """ContextForge with one worker, and the backend registered with it."""
+    port = free_port()
+    secrets = ("JWT_SECRET_KEY", "AUTH_ENCRYPTION_SECRET", "BASIC_AUTH_PASSWORD", "PLATFORM_ADMIN_PASSWORD")
+    env = CONTEXTFORGE | {name: "Aa1-" + os.urandom(20).hex() for name in secrets}
+    env["DATABASE_URL"] = f"sqlite:///{folder}/contextforge.db"
+    run = [python("contextforge"), "-m"]
+    serve = [*run, "uvicorn", "mcpgateway.main:app", "--port", port, "--log-level", "error", "--no-access-log"]
+    peer = launch("ContextForge", serve, port, folder, env, seconds=180)
+    sign = [*run, "mcpgateway.utils.create_jwt_token", "--admin", "--exp", "600", "--secret", env["JWT_SECRET_KEY"]]
+    sign += ["--username", CONTEXTFORGE["PLATFORM_ADMIN_EMAIL"]]
+    signed = subprocess.run(sign, env=clean_env(env), cwd=folder, capture_output=True, text=True, timeout=120, check=True)
+    token = signed.stdout.split()[-1]
+    peer.headers = [f"Authorization: Bearer {token}"]
+    peer.mcp_url, peer.tool = f"{peer.url}/mcp/", "up-echo"
+    entry = {"name": "up", "url": backend.mcp_url, "transport": "STREAMABLEHTTP"}
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = http.request("POST", f"{peer.url}/gateways", entry, headers, timeout=60)
+    if answer.status not in (200, 201):
+        peer.stop()
+        raise OSError(f"ContextForge does not take its backend: {answer.status} {answer.body[:300]!r}")
+    return peer
+
+
 def missing() -> list[str]:
-    """What the comparison needs and this machine does not have."""
-    programs = [name for name in ("nginx", "haproxy", "wrk", "taskset") if not _which(name)]
-    return programs
-
-
-def _which(name: str) -> str | None:
-    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    """Programs that the comparison needs and this machine does not have."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    return [name for name in ("nginx", "haproxy", "wrk", "taskset") if not shutil.which(name, path=path)]

@@ -32,9 +32,7 @@ RESULTS = ROOT / "bench/results"
 # Other comparisons that are parts of this one: a script, its arguments, and seconds it may take.
 PARTS = {
     "quick": ("bench/quick/run.py", ["--rounds", "5", "--seconds", "2"], 420),
-    "edge: compression": ("bench/edge/compression.py", ["--rounds", "5", "--seconds", "1"], 240),
-    "edge: files": ("bench/edge/files.py", ["--rounds", "5", "--seconds", "1"], 240),
-    "edge: HTTP/2": ("bench/edge/http2.py", ["--rounds", "5", "--seconds", "1"], 240),
+    "edge": ("bench/edge/run.py", ["--rounds", "5", "--seconds", "1", "--minutes", "10"], 660),
     "proxy": ("bench/proxy/run.py", [], 420),
 }
 
@@ -119,8 +117,7 @@ def mcp_cases(folder: Path, started: list[Peer]) -> list[Case]:
         servers.append(keep(contextforge))
 
     def call(peer: Peer, connections: int) -> Entry:
-        tool = peer.tool if hasattr(peer, "tool") else "echo"
-        return Entry(peer, ["mcp", peer.mcp_url, "--era", peer.era, "--tool", tool], connections)
+        return Entry(peer, ["mcp", peer.mcp_url, "--era", peer.era, "--tool", peer.tool], connections)
 
     cases = []
     for count in (1, 16):
