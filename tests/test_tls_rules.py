@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 from support.edge import Authority, Edge, connect, context, exchange, openssl
 from support.gateway import BINARY, clean_env, free_port, wait_until
 from support.ocsp import Responder
+from support.origin import Origin
 
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 LISTENER = """
@@ -119,6 +120,34 @@ def test_the_log_tells_whose_certificate_a_client_showed(edge, authority, tmp_pa
     log = tmp_path / "access.log"
     wait_until("the lines", lambda: log.exists() and len(log.read_text().splitlines()) == len(lines))
     assert log.read_text().splitlines() == lines
+
+
+def test_an_upstream_is_told_whose_certificate_it_was(edge, authority, tmp_path):
+    clients = Authority(tmp_path, "clients")
+    cert, key = clients.issue(["client"], file="client", subject=subject())
+    with Origin() as origin:
+        proxy = f"""
+[upstream.back]
+servers = [{{ address = "{origin.address}" }}]
+[[route]]
+path = "/"
+proxy = "back"
+[route.proxy_headers.set]
+X-Client-DN = "$ssl_client_s_dn"
+X-Client = "$ssl_client_verify; $ssl_client_serial; $scheme; $$"
+"""
+        tls = f'verify = "{clients.path}"\nverify_mode = "optional"'
+        running = edge(tls=tls, config=LISTENER + proxy)
+        forged = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Client-DN: CN=admin\r\nX-Client: SUCCESS\r\n\r\n"
+        with connect(running.port, context(authority.path, cert=cert, key=key)) as stream:
+            seen = exchange(stream, forged).decode()
+        assert f"X-Client-DN: {x509_says(cert, '-subject')}\r\n" in seen
+        assert f"X-Client: SUCCESS; {x509_says(cert, '-serial')}; https; $\r\n" in seen
+        with connect(running.port, context(authority.path)) as stream:
+            seen = exchange(stream, forged).decode()
+        # A client without one cannot say that it has.
+        assert "X-Client: NONE; ; https; $\r\n" in seen
+        assert "X-Client-DN" not in seen and "admin" not in seen
 
 
 def test_a_certificate_shown_to_one_host_is_not_for_another(edge, authority, tmp_path):

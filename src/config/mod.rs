@@ -33,6 +33,7 @@ pub use problem::Problem;
 pub use schema::json_schema;
 pub use sections::access::{Access, LimitExcept};
 pub use sections::compression::{Compression, Levels};
+pub use sections::field_value::{FieldValue, RequestVariable, ValuePiece};
 pub use sections::files::{Expires, FileCache, Files, Symlinks};
 pub use sections::http2::Http2;
 pub use sections::limit::{ConnectionLimit, LimitKey, Limited, OnError, RateLimit, V6_PREFIX};

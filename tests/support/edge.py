@@ -27,11 +27,11 @@ FORMATS = {
 
 class Edge:
     """A running binary whose listeners are in its configuration. `{port}`, `{port2}` … in the
-    text become free ports, `{dir}` the folder."""
+    text become free ports, `{dir}` the folder. `before` runs in the child before the binary."""
 
     HEAD = '[log]\naccess = "off"\nlevel = "debug"\n'
 
-    def __init__(self, folder: Path, config: str, env=None, ports: int = 3, args=()):
+    def __init__(self, folder: Path, config: str, env=None, ports: int = 3, args=(), before=None):
         self.ports = [free_port() for _ in range(ports)]
         self.port = self.ports[0]
         names = {f"{{port{at + 1 if at else ''}}}": str(p) for at, p in enumerate(self.ports)}
@@ -46,6 +46,7 @@ class Edge:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=clean_env(env),
+                preexec_fn=before,
             )
         wait_until("the start", self.has_started, seconds=20)
 

@@ -4,8 +4,9 @@
 
 pub(super) mod access;
 pub(super) mod compression;
+pub(super) mod field_value;
 pub(super) mod files;
-pub(super) mod headers;
+mod headers;
 pub(super) mod http2;
 pub(super) mod limit;
 pub(super) mod listener;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::headers;
+use super::field_value::{self, FieldValue};
 use super::route::RawRoute;
 use super::upstream::Upstream;
 use crate::config::kinds::words;
@@ -14,7 +14,8 @@ use crate::config::server_entry::check_header;
 section! {
     /// Fields of the requests to the upstream.
     RawProxyHeaders {
-        /// Fields that replace whatever has their name.
+        /// Fields that replace whatever has their name. Values may have variables: $remote_addr,
+        /// $host, $scheme, $request_id, $ssl_client_s_dn …
         set: Map<Hidden>,
         /// Names of fields that are left out.
         remove: Vec<Placed<String>>,
@@ -61,8 +62,8 @@ pub struct ProxyRoute {
     pub host: Option<String>,
     /// What becomes of Forwarded and its kin.
     pub forwarded: Forwarded,
-    /// Fields that replace whatever has their name.
-    pub set: Vec<(String, String)>,
+    /// Fields that replace whatever has their name; one whose value is empty leaves it out.
+    pub set: Vec<(String, FieldValue)>,
     /// Fields that are left out.
     pub remove: Vec<String>,
 }
@@ -103,7 +104,11 @@ pub(super) fn resolve(
         read_timeout: raw.read_timeout.take().map(|time| time.0),
         host: raw.proxy_host.take().filter(|host| host != "client"),
         forwarded: raw.forwarded.take().map(|word| word.0).unwrap_or_default(),
-        set: headers::resolve(fields.set.unwrap_or_default(), found),
+        set: field_value::resolve(
+            fields.set.unwrap_or_default(),
+            "route.proxy_headers.set",
+            found,
+        ),
         remove,
     }))
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::concerns_connection;
+use super::{concerns_connection, value};
 use crate::base::hash::fnv1a;
 use crate::config::{Forwarded, HashKey, ProxyRoute};
 use crate::handler::Incoming;
@@ -166,11 +166,13 @@ fn fill(headers: &mut HeaderList, settings: &ProxyRoute, request: &Incoming<'_>)
     for name in &settings.remove {
         headers.remove_by_name(name.as_bytes());
     }
+    let mut made = Vec::new();
     for (name, value) in &settings.set {
-        if value.is_empty() {
+        value::write(value, request, &mut made);
+        if made.is_empty() {
             headers.remove_by_name(name.as_bytes());
         } else {
-            headers.set(name.as_bytes(), value.as_bytes());
+            headers.set(name.as_bytes(), &made);
         }
     }
 }

@@ -5,6 +5,7 @@
 mod ask;
 mod budget;
 mod fault;
+mod value;
 
 use std::cell::RefCell;
 use std::rc::Rc;
