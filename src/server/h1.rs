@@ -28,6 +28,7 @@ use crate::server::answer::{self, Sending};
 use crate::server::connection::{Close, Connection};
 use crate::server::content::{Content, Gone, Wire};
 use crate::server::deadlines::Limit;
+use crate::server::entrance::Entrance;
 use crate::server::exchange;
 use crate::server::h2;
 use crate::server::lent::Lent;
@@ -189,8 +190,7 @@ impl Connection {
     ) -> Result<(), Close> {
         self.requests += 1;
         let server = &*self.server;
-        let settings = &server.config.server;
-        if settings.keepalive_requests == self.requests {
+        if server.config.server.keepalive_requests == self.requests {
             lent.codec.close_after_response();
         }
         let Lent {
@@ -220,15 +220,7 @@ impl Connection {
             output,
         };
         let asked = (found, &exchange, &*head);
-        let begun = match kind {
-            _ if exchange::is_stopped(&self.entrance, (head, &exchange), response) => {
-                let asked = (&exchange, &*head);
-                let kind = wire.respond(asked, response, Handled::Answered, *now);
-                Some(Begun::Head(kind))
-            }
-            BodyKind::None => wire.answer_at_once(asked, response, now),
-            _ => None,
-        };
+        let begun = begin(&mut wire, &self.entrance, asked, (kind, response), now);
         let sending = match begun {
             Some(Begun::Whole(sending)) => sending,
             Some(Begun::Head(kind)) => {
@@ -242,9 +234,8 @@ impl Connection {
                 Box::pin(answer_in_time(&mut wire, asked, opened, response, now)).await
             }
         };
-        let request_bytes = wire.input.end_request();
         let seen = Seen {
-            request_bytes,
+            request_bytes: wire.input.end_request(),
             is_pipelined,
             ..self.seen()
         };
@@ -387,6 +378,26 @@ enum Begun {
 
 /// A request: where it leads, its record, its head.
 type Asked<'a> = (Option<Match<'a>>, &'a Exchange, &'a RequestHead);
+
+/// Answers what can be answered without a wait: by the listener's own rules, or at once.
+#[inline]
+fn begin(
+    wire: &mut Wire<'_>,
+    entrance: &Entrance,
+    asked: Asked<'_>,
+    (kind, response): (BodyKind, &mut Response),
+    now: &mut Now,
+) -> Option<Begun> {
+    let (_, exchange, head) = asked;
+    match kind {
+        _ if exchange::is_stopped(entrance, (head, exchange), response) => {
+            let kind = wire.respond((exchange, head), response, Handled::Answered, *now);
+            Some(Begun::Head(kind))
+        }
+        BodyKind::None => wire.answer_at_once(asked, response, now),
+        _ => None,
+    }
+}
 
 /// Lets a handler answer that may take its time, and sends its answer.
 async fn answer_in_time(

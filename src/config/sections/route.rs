@@ -254,6 +254,9 @@ enum Choice {
     Proxy,
 }
 
+/// What to do about a route that has none of them.
+const ADD_ONE: &str = "add `mcp = true`, `builtin = \"…\"`, \
+     `files = \"…\"` or `proxy = \"…\"`";
 /// The keys of a route that say so.
 const CHOICES: [&str; 5] = ["builtin", "mcp", "files", "root", "proxy"];
 
@@ -282,10 +285,7 @@ fn choice(route: &RawRoute, path: &Placed<String>, found: &mut Findings) -> Opti
         1 => return choices.pop().map(|(_, choice)| choice),
         // One that could not be read was told already.
         0 if CHOICES.iter().any(|key| route.unread.contains(key)) => return None,
-        0 => (
-            "nobody answers this path",
-            "add `mcp = true`, `builtin = \"…\"`, `files = \"…\"` or `proxy = \"…\"`".to_owned(),
-        ),
+        0 => ("nobody answers this path", ADD_ONE.to_owned()),
         _ => (
             "two handlers for one path",
             format!("keep one of {}", names.join(", ")),

@@ -213,6 +213,10 @@ fn every_variable_has_nginxs_form() {
     }
     let pid = line(&head(&[]), "$pid %");
     assert_eq!(pid, format!("{} %\n", std::process::id()));
+}
+
+#[test]
+fn without_tls_its_variables_have_no_value() {
     let plain = line(
         &head(&[]),
         "$scheme$https $ssl_protocol $ssl_session_reused $ssl_client_verify $ssl_client_s_dn $host",
