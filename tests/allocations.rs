@@ -73,6 +73,8 @@ impl Shard {
         let recorder = Rc::new(Recorder::new(0, router.labels(), true));
         let setup = Setup {
             config: Arc::clone(&config),
+            generation: 1,
+            loaded: Duration::ZERO,
             started: now,
             shards: 1,
             runtime: RuntimeInfo::default(),

@@ -115,7 +115,7 @@ fn gateway() -> Rc<Gateway> {
         config: Arc::new(Config::default()),
         secret: [9; 32],
         peers,
-        links: vec![("demo".into(), demo)],
+        links: vec![(ServerId(0), "demo".into(), demo)],
         tasks,
         recorder: Rc::new(Recorder::new(0, &[], true)),
         report: Rc::new(|_| ()),
@@ -149,6 +149,7 @@ fn exchange(name: &str, gateway: &Rc<Gateway>, fields: &[(&str, &str)], body: &'
     let mut run = || {
         response.clear();
         let request = HttpRequest {
+            body_bytes_max: None,
             is_former: false,
             head: &head,
             below: "",

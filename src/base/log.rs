@@ -87,6 +87,15 @@ impl Logger {
         clone
     }
 
+    /// A clone that writes lines of another level and above.
+    #[must_use]
+    pub fn with_level(&self, level: Level) -> Self {
+        Self {
+            level,
+            ..self.clone()
+        }
+    }
+
     /// Whether lines of this level are written; ask before costly preparations.
     #[must_use]
     pub fn enabled(&self, level: Level) -> bool {

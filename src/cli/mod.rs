@@ -22,7 +22,7 @@ use clap::Parser as _;
 
 use self::args::{Cli, Command, ConfigCommand, ServeArgs};
 use self::terminal::Terminal;
-use crate::config::{self, Config, Env};
+use crate::config::{self, Env, Loaded, Options};
 
 /// Why a command did not end well.
 #[derive(Debug)]
@@ -33,8 +33,9 @@ enum Failure {
     Usage(String),
 }
 
-/// Runs the program. `serve` is handed the configuration and runs the server to its end.
-pub fn main(serve: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+/// Runs the program. `serve` is handed the configuration and where it came from, and runs the
+/// server to its end.
+pub fn main(serve: impl FnOnce(Loaded, Options) -> ExitCode) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -64,11 +65,11 @@ fn run(
     cli: Cli,
     terminal: &Terminal,
     env: &Env,
-    serve: impl FnOnce(Config) -> ExitCode,
+    serve: impl FnOnce(Loaded, Options) -> ExitCode,
 ) -> Result<ExitCode, Failure> {
     match cli.command {
-        None => Ok(serve(configuration(&cli.serve, terminal, env)?)),
-        Some(Command::Serve(args)) => Ok(serve(configuration(&args, terminal, env)?)),
+        None => start(&cli.serve, terminal, env, serve),
+        Some(Command::Serve(args)) => start(&args, terminal, env, serve),
         Some(Command::Check(args)) => check::run(&args, terminal, env),
         Some(Command::Tools(args)) => tools::run(&args, terminal, env),
         Some(Command::Call(args)) => call::run(&args, terminal, env),
@@ -83,8 +84,17 @@ fn run(
     }
 }
 
+fn start(
+    args: &ServeArgs,
+    terminal: &Terminal,
+    env: &Env,
+    serve: impl FnOnce(Loaded, Options) -> ExitCode,
+) -> Result<ExitCode, Failure> {
+    Ok(serve(configuration(args, terminal, env)?, args.options()))
+}
+
 /// Loads the configuration for a start: problems end it, warnings and refused servers are told.
-fn configuration(args: &ServeArgs, terminal: &Terminal, env: &Env) -> Result<Config, Failure> {
+fn configuration(args: &ServeArgs, terminal: &Terminal, env: &Env) -> Result<Loaded, Failure> {
     let loaded = config::load(&args.options(), env).map_err(|problems| {
         let mut text = String::new();
         for problem in &problems {
@@ -101,5 +111,5 @@ fn configuration(args: &ServeArgs, terminal: &Terminal, env: &Env) -> Result<Con
     for (name, reason) in &loaded.config.mcp.refused {
         terminal.warn(&format!("server {name} is left out: {reason}"));
     }
-    Ok(loaded.config)
+    Ok(loaded)
 }

@@ -14,6 +14,23 @@ pub struct Collector {
     shards: Vec<Slot>,
     /// What shards that are gone had counted.
     retired: Totals,
+    /// What the supervisor notes itself.
+    pub life: Life,
+}
+
+/// The program's life as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Life {
+    /// Which generation of the configuration every shard serves.
+    pub generation: u64,
+    /// Times that another one was taken.
+    pub reloads: u64,
+    /// Times that one was refused.
+    pub reloads_failed: u64,
+    /// When the last was, since the Unix epoch; zero if there was none.
+    pub last_reload: Duration,
+    /// It was refused.
+    pub has_reload_failed: bool,
 }
 
 #[derive(Debug)]
@@ -45,6 +62,8 @@ pub struct Merged {
     pub totals: Totals,
     /// MCP servers; whoever scrapes fills them in from the gateway's catalogue.
     pub servers: Vec<ServerLine>,
+    /// The program's life.
+    pub life: Life,
     /// The whole process.
     pub process: Process,
     /// What runs.
@@ -127,6 +146,10 @@ impl Collector {
         Self {
             shards: (0..shards).map(|_| Slot::default()).collect(),
             retired: Totals::default(),
+            life: Life {
+                generation: 1,
+                ..Life::default()
+            },
         }
     }
 
@@ -191,6 +214,7 @@ impl Collector {
             shards,
             totals,
             servers: Vec::new(),
+            life: self.life,
             process,
             runtime: runtime.clone(),
         }

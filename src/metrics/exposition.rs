@@ -59,6 +59,7 @@ pub fn render(merged: &Merged, format: Format) -> String {
     http(&mut page, merged);
     mcp(&mut page, merged);
     shards(&mut page, &merged.shards);
+    life(&mut page, merged);
     process(&mut page, merged);
     if format == Format::OpenMetrics {
         page.out.push_str("# EOF\n");
@@ -78,6 +79,22 @@ fn info(page: &mut Page, merged: &Merged) {
         ("kernel", &runtime.kernel),
     ];
     page.sample(families::RUNTIME_INFO, &labels, 1);
+}
+
+fn life(page: &mut Page, merged: &Merged) {
+    let life = &merged.life;
+    page.head(families::CONFIG_GENERATION);
+    page.sample(families::CONFIG_GENERATION, &[], life.generation);
+    page.head(families::CONFIG_RELOADS);
+    for (result, count) in [("success", life.reloads), ("failure", life.reloads_failed)] {
+        page.sample(families::CONFIG_RELOADS, &[("result", result)], count);
+    }
+    page.head(families::CONFIG_LAST_RELOAD);
+    let last = life.last_reload.as_secs();
+    page.sample(families::CONFIG_LAST_RELOAD, &[], last);
+    page.head(families::CONFIG_LAST_RELOAD_OK);
+    let is_good = u8::from(!life.has_reload_failed);
+    page.sample(families::CONFIG_LAST_RELOAD_OK, &[], is_good);
 }
 
 fn http(page: &mut Page, merged: &Merged) {

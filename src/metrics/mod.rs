@@ -10,7 +10,7 @@ mod latency;
 mod recorder;
 mod snapshot;
 
-pub use collector::{Collector, Merged, Process, RuntimeInfo, ServerLine};
+pub use collector::{Collector, Life, Merged, Process, RuntimeInfo, ServerLine};
 pub use latency::Latency;
 pub use recorder::{Outcome, Recorder, ToolLabel};
 pub use snapshot::{CallRow, HttpRow, ServerRow, ShardSnapshot};
@@ -93,6 +93,22 @@ pub mod families {
     pub const SHARD_RESTARTS: Family = counter(
         "ringway_shard_restarts",
         "Times the supervisor started the shard again after a crash.",
+    );
+    pub const CONFIG_GENERATION: Family = gauge(
+        "ringway_config_generation",
+        "Which reading of the configuration every shard serves; 1 is the first.",
+    );
+    pub const CONFIG_RELOADS: Family = counter(
+        "ringway_config_reloads",
+        "Readings of the configuration while the program runs, by whether it was taken.",
+    );
+    pub const CONFIG_LAST_RELOAD: Family = gauge(
+        "ringway_config_last_reload_timestamp_seconds",
+        "When the configuration was last read while the program ran; 0 if it never was.",
+    );
+    pub const CONFIG_LAST_RELOAD_OK: Family = gauge(
+        "ringway_config_last_reload_successful",
+        "Whether the configuration that was read last is the one that is served.",
     );
     pub const BUILD_INFO: Family = gauge("ringway_build_info", "Version of the program.");
     pub const RUNTIME_INFO: Family = gauge(

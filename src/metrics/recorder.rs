@@ -21,11 +21,11 @@ const METHODS: usize = Method::ALL.len();
 /// One shard's counters, gauges and histograms.
 #[derive(Debug)]
 pub struct Recorder {
-    is_enabled: bool,
+    is_enabled: Cell<bool>,
     shard: u16,
     counters: [Cell<u64>; Counter::ALL.len()],
     gauges: [Cell<i64>; Gauge::ALL.len()],
-    handlers: Vec<HandlerFigures>,
+    handlers: RefCell<Vec<HandlerFigures>>,
     mcp: RefCell<McpFigures>,
 }
 
@@ -121,11 +121,11 @@ impl Recorder {
     #[must_use]
     pub fn new(shard: u16, handlers: &[Arc<str>], is_enabled: bool) -> Self {
         Self {
-            is_enabled,
+            is_enabled: Cell::new(is_enabled),
             shard,
             counters: core::array::from_fn(|_| Cell::new(0)),
             gauges: core::array::from_fn(|_| Cell::new(0)),
-            handlers: handlers.iter().map(HandlerFigures::new).collect(),
+            handlers: RefCell::new(handlers.iter().map(HandlerFigures::new).collect()),
             mcp: RefCell::default(),
         }
     }
@@ -134,6 +134,15 @@ impl Recorder {
     #[must_use]
     pub const fn shard(&self) -> u16 {
         self.shard
+    }
+
+    /// Another configuration holds: further labels, whose first are those known already, and
+    /// whether requests are counted.
+    pub fn adopt(&self, handlers: &[Arc<str>], is_enabled: bool) {
+        self.is_enabled.set(is_enabled);
+        let mut figures = self.handlers.borrow_mut();
+        let known = figures.len();
+        figures.extend(handlers.iter().skip(known).map(HandlerFigures::new));
     }
 
     /// Adds one.
@@ -169,18 +178,19 @@ impl Recorder {
 
     /// A request has been given to a handler.
     pub fn request_started(&self, handler: u16, method: Method) {
-        if self.is_enabled {
+        if self.is_enabled.get() {
             self.request_under_way(handler, method, 1);
         }
     }
 
     /// The last byte of its response is written, or the exchange has failed.
     pub fn request_finished(&self, handler: u16, method: Method, status: u16, elapsed: Duration) {
-        if !self.is_enabled {
+        if !self.is_enabled.get() {
             return;
         }
         self.request_under_way(handler, method, -1);
-        let Some(figures) = self.handlers.get(usize::from(handler)) else {
+        let handlers = self.handlers.borrow();
+        let Some(figures) = handlers.get(usize::from(handler)) else {
             return;
         };
         let row = figures.statuses.get(method.index());
@@ -202,7 +212,7 @@ impl Recorder {
     /// A tool call has ended. `elapsed` is the time until its server had answered; none where
     /// no server was waited for.
     pub fn mcp_call(&self, tool: ToolLabel, era: Era, outcome: Outcome, elapsed: Option<Duration>) {
-        if !self.is_enabled {
+        if !self.is_enabled.get() {
             return;
         }
         let McpFigures { servers, tools } = &mut *self.mcp.borrow_mut();
@@ -226,18 +236,18 @@ impl Recorder {
             shard: self.shard,
             counters: core::array::from_fn(|at| self.counters.get(at).map_or(0, Cell::get)),
             gauges: core::array::from_fn(|at| self.gauges.get(at).map_or(0, Cell::get)),
-            http: self
-                .handlers
-                .iter()
-                .flat_map(HandlerFigures::rows)
-                .collect(),
+            http: {
+                let handlers = self.handlers.borrow();
+                handlers.iter().flat_map(HandlerFigures::rows).collect()
+            },
             calls: mcp.call_rows(),
             servers: mcp.server_rows(),
         }
     }
 
     fn request_under_way(&self, handler: u16, method: Method, by: i64) {
-        let figures = self.handlers.get(usize::from(handler));
+        let handlers = self.handlers.borrow();
+        let figures = handlers.get(usize::from(handler));
         if let Some(cell) = figures.and_then(|figures| figures.under_way.get(method.index())) {
             cell.set(cell.get() + by);
         }

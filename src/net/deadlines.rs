@@ -112,11 +112,18 @@ impl Deadlines {
     /// Ends the waits of connections between two requests. One whose next request is already
     /// here still answers it. Wakes those that asked for it.
     pub fn end_idle(&self) {
-        let mut watchers = Vec::new();
         for entry in self.table.borrow_mut().entries.iter_mut().flatten() {
             if entry.is_idle {
                 entry.note.shutdown(Shutdown::Read);
             }
+        }
+        self.wake_watchers();
+    }
+
+    /// Wakes those that asked for it.
+    pub fn wake_watchers(&self) {
+        let mut watchers = Vec::new();
+        for entry in self.table.borrow_mut().entries.iter_mut().flatten() {
             watchers.extend(entry.watcher.take());
         }
         // A task that wakes may look at the table.

@@ -8,10 +8,14 @@ use crate::net::sys::TerminationSignals;
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGTERM, SIGINT: end.
+    /// SIGTERM, SIGINT, SIGQUIT: end.
     End,
     /// SIGUSR1: open the log files anew.
     Reopen,
+    /// SIGHUP: read the configuration again.
+    Reload,
+    /// SIGUSR2: start the program anew and hand over to it.
+    Upgrade,
 }
 
 /// One signal after the other.
@@ -36,6 +40,8 @@ impl Signals {
             .await?;
         match TerminationSignals::number(&record) {
             Some(libc::SIGUSR1) => Ok(Signal::Reopen),
+            Some(libc::SIGHUP) => Ok(Signal::Reload),
+            Some(libc::SIGUSR2) => Ok(Signal::Upgrade),
             Some(_) => Ok(Signal::End),
             None => Err(io::ErrorKind::InvalidData.into()),
         }

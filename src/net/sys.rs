@@ -276,16 +276,25 @@ pub fn raise_file_limit() -> io::Result<(u64, u64)> {
 pub struct TerminationSignals(libc::sigset_t);
 
 impl TerminationSignals {
-    /// Blocks SIGTERM, SIGINT and SIGUSR1 for this thread and those it starts from now on.
+    const ALL: [libc::c_int; 6] = [
+        libc::SIGTERM,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGHUP,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+    ];
+
+    /// Blocks them for this thread and those it starts from now on.
     pub fn block() -> io::Result<Self> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset initialises the set; the other calls get it initialised.
         unsafe {
             check(libc::sigemptyset(set.as_mut_ptr()))?;
             let mut set = set.assume_init();
-            check(libc::sigaddset(&raw mut set, libc::SIGTERM))?;
-            check(libc::sigaddset(&raw mut set, libc::SIGINT))?;
-            check(libc::sigaddset(&raw mut set, libc::SIGUSR1))?;
+            for signal in Self::ALL {
+                check(libc::sigaddset(&raw mut set, signal))?;
+            }
             match libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) {
                 0 => Ok(Self(set)),
                 errno => Err(io::Error::from_raw_os_error(errno)),

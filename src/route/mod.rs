@@ -90,11 +90,18 @@ impl Router {
     /// route replaces a built-in one.
     #[must_use]
     pub fn new(routes: &[Route]) -> Self {
+        Self::with_labels(routes, &[Arc::from("none")])
+    }
+
+    /// The same for a configuration that follows another, whose labels keep their places: what
+    /// is counted under them goes on. The first stands for no route.
+    #[must_use]
+    pub fn with_labels(routes: &[Route], labels: &[Arc<str>]) -> Self {
         let mut router = Self {
             exact: Vec::new(),
             slots: Vec::new(),
             prefixes: Vec::new(),
-            labels: vec![Arc::from("none")],
+            labels: labels.to_vec(),
             rules: Vec::new(),
         };
         for route in routes {

@@ -123,6 +123,17 @@ impl Connection {
         }
     }
 
+    /// Goes over to the newest configuration, between two requests. A listener that it has no
+    /// more goes on as it was for the connections that are there.
+    pub(super) fn catch_up(&mut self) {
+        if let Some(newer) = self.server.newer() {
+            if let Some(entrance) = newer.entrance(self.entrance.key) {
+                self.entrance = Rc::clone(entrance);
+            }
+            self.server = newer;
+        }
+    }
+
     /// Whether TLS negotiated HTTP/2.
     fn has_agreed_on_h2(&self) -> bool {
         let tls = self.reader.socket().tls();

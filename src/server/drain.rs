@@ -1,10 +1,9 @@
 //! The end of a shard: no new connections, answers in flight finish, then nothing is left.
 
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::base::channel::{Receiver, Sender, bounded};
 use crate::base::clock;
 use crate::net::sleep;
 use crate::server::Deadlines;
@@ -17,9 +16,9 @@ const ENDING: Duration = Duration::from_millis(100);
 /// Tells the tasks of a shard that it ends.
 #[derive(Debug, Default)]
 pub struct Drain {
-    begun: Rc<Cell<bool>>,
-    /// Dropping them wakes those who wait for the beginning.
-    tellers: RefCell<Vec<Sender<()>>>,
+    begun: Cell<bool>,
+    /// It is near: nobody should send new work here.
+    announced: Rc<Cell<bool>>,
 }
 
 impl Drain {
@@ -35,44 +34,47 @@ impl Drain {
         self.begun.get()
     }
 
-    /// The same, for those who only look.
+    /// Whether load balancers are told to send nothing new.
     #[must_use]
-    pub fn flag(&self) -> Rc<Cell<bool>> {
-        Rc::clone(&self.begun)
+    pub fn announced(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.announced)
     }
 
-    /// For one task to wait on: its `recv` gives `None` when the drain begins.
-    #[must_use]
-    pub fn listen(&self) -> Receiver<()> {
-        let (sender, receiver) = bounded(1);
-        if !self.has_begun() {
-            self.tellers.borrow_mut().push(sender);
-        }
-        receiver
+    /// Tells load balancers that ask; everything else goes on.
+    pub fn announce(&self) {
+        self.announced.set(true);
     }
 
-    /// Begins: listeners close, connections without a request close, the others close after
-    /// their response.
+    /// Begins: connections close after their next response. HTTP/2 clients are told now.
     pub fn begin(&self, deadlines: &Deadlines) {
+        self.announce();
         self.begun.set(true);
-        let tellers = self.tellers.take();
-        drop(tellers);
-        deadlines.end_idle();
+        deadlines.wake_watchers();
     }
 
     /// Waits until every connection is closed, at most `limit`; then closes those that are
-    /// left. Whether all ended by themselves.
-    pub async fn finish(&self, deadlines: &Deadlines, limit: Duration) -> bool {
-        let until = clock::mono() + limit;
+    /// left. Whether all ended by themselves. Connections without a request close when
+    /// `patience` is over: a request that is on its way when its connection closes is lost, and
+    /// a busy client's next one is always on its way.
+    pub async fn finish(
+        &self,
+        deadlines: &Deadlines,
+        (patience, limit): (Duration, Duration),
+    ) -> bool {
+        let now = clock::mono();
+        let (idle_until, until) = (now + patience.min(limit), now + limit);
         while !deadlines.is_empty() {
-            if clock::mono() >= until {
+            let now = clock::mono();
+            if now >= until {
                 deadlines.end_all();
                 sleep(ENDING).await;
                 return false;
             }
+            if now >= idle_until {
+                // Again each time: some become idle meanwhile.
+                deadlines.end_idle();
+            }
             sleep(LOOK_INTERVAL).await;
-            // Some were accepted or became idle meanwhile.
-            deadlines.end_idle();
         }
         true
     }

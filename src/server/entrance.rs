@@ -10,11 +10,14 @@ use rustls::ServerConfig;
 use crate::base::network::Network;
 use crate::config::{self, Listener};
 use crate::http::{Known, RequestHead, Response};
+use crate::server::ListenerKey;
 use crate::tls::seen::SeenTls;
 
 /// One listener's rules, shared by its connections.
 #[derive(Debug)]
 pub(super) struct Entrance {
+    /// Names the listener over all configurations.
+    pub(super) key: ListenerKey,
     /// TLS, if the listener speaks it.
     pub(super) tls: Option<EntranceTls>,
     /// Names that requests may be for; empty takes all.
@@ -41,13 +44,14 @@ pub(super) struct EntranceTls {
 impl Entrance {
     /// The rules of a listener, with the first generation of its TLS.
     pub(super) fn new(
-        listener: &Listener,
+        (key, listener): (ListenerKey, &Listener),
         tls: Option<Arc<ServerConfig>>,
         server: &config::Server,
     ) -> Self {
         let is_plain = tls.is_none();
         let timeout = listener.tls.as_ref().and_then(|tls| tls.handshake_timeout);
         Self {
+            key,
             tls: tls.map(|config| EntranceTls {
                 config: RefCell::new(config),
                 handshake_timeout: timeout.unwrap_or(server.client_header_timeout),
@@ -175,6 +179,7 @@ mod tests {
 
     fn entrance(hosts: &[&str], redirect: Option<u16>) -> Entrance {
         Entrance {
+            key: 1,
             tls: None,
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             redirect,

@@ -230,13 +230,11 @@ pub(super) fn pass(
         server.recorder.count(Counter::AccessDenied);
         return Passage::Refused(Box::new(Problem::Forbidden.response()));
     }
-    match &server.counting {
-        Some(counting) if guard.is_counted() => {
-            let passing = passing(guard, (head, exchange), now);
-            counting.pass(passing, &exchange.kept)
-        }
-        _ => Passage::Open,
+    if !guard.is_counted() {
+        return Passage::Open;
     }
+    let passing = passing(guard, (head, exchange), now);
+    server.counting.pass(passing, &exchange.kept)
 }
 
 /// What [`answer_at_once`] has found, and counted.
@@ -260,8 +258,9 @@ pub(super) async fn wait(
     (passage, now): (Passage, Now),
 ) -> Option<Box<Response>> {
     let mut passage = passage;
-    if let (Passage::Ask, Some(counting)) = (&passage, &server.counting) {
+    if let Passage::Ask = &passage {
         let passing = passing(guard, (head, exchange), now);
+        let counting = &server.counting;
         passage = counting.pass_asking(passing, &exchange.kept).await;
     }
     match passage {
@@ -310,8 +309,8 @@ fn filter<'a>(
     exchange: &Exchange,
     response: &mut Response,
 ) -> &'a ResponseFilter {
-    if let (Some(allowance), Some(counting)) = (exchange.passed.allowance.get(), &server.counting) {
-        counting.tell(allowance, response);
+    if let Some(allowance) = exchange.passed.allowance.get() {
+        server.counting.tell(allowance, response);
     }
     match server.route_filter(exchange.rules) {
         None => &server.filter,

@@ -71,6 +71,7 @@ impl Connection {
             if self.reader.readable().await.is_err() {
                 return Close::Now;
             }
+            self.catch_up();
             let mut lent = self.server.lender.lend(self.server.limits);
             let worked = self.work(&mut lent, &mut now).await;
             let buffers = &self.server.buffers;

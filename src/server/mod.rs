@@ -17,6 +17,7 @@ mod exchange;
 mod h1;
 mod h2;
 mod lent;
+mod newest;
 mod opening;
 mod pieces;
 mod prepared;
@@ -27,10 +28,12 @@ mod tunnel;
 
 pub use crate::net::deadlines::{self, Deadlines, SWEEP_INTERVAL};
 pub use accept::accept;
-pub use counting::{Counting, Links};
+pub use counting::{Counting, LimitPlaces, Links};
 pub use drain::Drain;
+pub use newest::Newest;
 pub use time::Time;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -55,10 +58,16 @@ pub type TlsGeneration = Arc<[Option<Arc<rustls::ServerConfig>>]>;
 /// Of a connection's number, those that are its shard's.
 const SHARD_BITS: u32 = 10;
 
-/// What the connections of one shard share.
+/// Names a listening address as long as any configuration has it, on all shards alike.
+pub type ListenerKey = u32;
+
+/// What the connections of one shard share: one generation of the configuration, compiled.
 #[derive(Debug)]
 pub struct Server {
     config: Arc<Config>,
+    newest: Rc<Newest>,
+    /// There is a newer one.
+    is_old: Cell<bool>,
     entrances: Vec<Rc<Entrance>>,
     limits: Limits,
     router: Router,
@@ -73,7 +82,7 @@ pub struct Server {
     buffers: Buffers,
     disk: Option<Disk>,
     lender: Lender,
-    counting: Option<Rc<Counting>>,
+    counting: Rc<Counting>,
     h2: h2::Kept,
     time: Rc<Time>,
     deadlines: Rc<Deadlines>,
@@ -86,6 +95,10 @@ pub struct Server {
 pub struct Parts {
     /// The whole configuration.
     pub config: Arc<Config>,
+    /// Where the generation after this one is found.
+    pub newest: Rc<Newest>,
+    /// The name of each listener.
+    pub listeners: Arc<[ListenerKey]>,
     /// The TLS of each listener.
     pub tls: TlsGeneration,
     /// Its routes, compiled.
@@ -96,8 +109,8 @@ pub struct Parts {
     pub compressor: Compressor,
     /// Metrics and access log.
     pub record: Record,
-    /// Limits that hold over all shards, where there are any.
-    pub counting: Option<Rc<Counting>>,
+    /// Limits that hold over all shards.
+    pub counting: Rc<Counting>,
     /// The shard's buffers.
     pub buffers: Buffers,
     /// The way to the threads that wait for disks; `None` where no route has files.
@@ -121,7 +134,9 @@ impl Server {
         let filter = ResponseFilter::new(&parts.config);
         let rules = parts.router.rules().iter();
         Self {
-            entrances: entrances(&parts.config, &parts.tls),
+            entrances: entrances(&parts),
+            newest: parts.newest,
+            is_old: Cell::new(false),
             route_filters: rules
                 .map(|rules| RouteFilter::new(rules, &filter))
                 .collect(),
@@ -165,6 +180,12 @@ impl Server {
         (accepted << SHARD_BITS) | u64::from(self.recorder.shard())
     }
 
+    /// Its routes.
+    #[must_use]
+    pub const fn router(&self) -> &Router {
+        &self.router
+    }
+
     /// A label's text.
     fn label(&self, label: Label) -> &str {
         let labels = self.router.labels();
@@ -194,10 +215,15 @@ impl Server {
         &self.buffers
     }
 
-    /// Limits that hold over all shards, where there are any.
+    /// Limits that hold over all shards.
     #[must_use]
-    pub fn counting(&self) -> Option<&Rc<Counting>> {
-        self.counting.as_ref()
+    pub const fn counting(&self) -> &Rc<Counting> {
+        &self.counting
+    }
+
+    /// What a listener asks of its connections; `None` if the configuration has it no more.
+    fn entrance(&self, key: ListenerKey) -> Option<&Rc<Entrance>> {
+        self.entrances.iter().find(|entrance| entrance.key == key)
     }
 
     /// Metrics and access log.
@@ -208,10 +234,12 @@ impl Server {
 }
 
 /// The rules of each listener.
-fn entrances(config: &Config, tls: &TlsGeneration) -> Vec<Rc<Entrance>> {
-    let configs = tls.iter().cloned().chain(core::iter::repeat(None));
-    let listeners = config.listeners.iter().zip(configs);
+fn entrances(parts: &Parts) -> Vec<Rc<Entrance>> {
+    let server = &parts.config.server;
+    let configs = parts.tls.iter().cloned().chain(core::iter::repeat(None));
+    let listeners = parts.config.listeners.iter().zip(&*parts.listeners);
     listeners
-        .map(|(listener, tls)| Rc::new(Entrance::new(listener, tls, &config.server)))
+        .zip(configs)
+        .map(|((listener, key), tls)| Rc::new(Entrance::new((*key, listener), tls, server)))
         .collect()
 }

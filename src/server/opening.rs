@@ -24,10 +24,10 @@ const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
 impl Connection {
     /// Whether anything comes before HTTP.
     pub(super) fn has_opening(&self) -> bool {
-        let counting = self.server.counting.as_ref();
+        let counting = &self.server.counting;
         self.reader.socket().tls().is_some()
             || self.expects_proxy_line()
-            || counting.is_some_and(|counting| counting.counts_connections())
+            || counting.counts_connections()
     }
 
     fn expects_proxy_line(&self) -> bool {
@@ -74,8 +74,8 @@ impl Connection {
     /// a flood would be after.
     async fn take_place(&self) -> Result<(), Close> {
         let server = &self.server;
-        let counting = server.counting.as_ref();
-        let Some(counting) = counting.filter(|counting| counting.counts_connections()) else {
+        let counting = &server.counting;
+        if !counting.counts_connections() {
             return Ok(());
         };
         let now = server.time.now().mono;

@@ -1,25 +1,22 @@
 //! The gateway of one shard: its servers, their links, its mailbox.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::base::log::Logger;
-use crate::config::Config;
-use crate::handler::mcp::link::{Link, ServerId};
 use crate::handler::mcp::peers::{PeerMessage, Peers};
 use crate::handler::mcp::tasks::Tasks;
 use crate::handler::mcp::upstream::{Servers, Shard, Wires};
-use crate::handler::mcp::{DemoLink, Gateway, Parts, demo};
+use crate::handler::mcp::{DemoLink, Gateway, Named, Parts, demo};
 use crate::mcp::demo::Demo;
 use crate::metrics::Recorder;
 use crate::net::across::Receiver;
 use crate::net::buffers::Buffers;
-use crate::net::disk::Disk;
 use crate::net::process::Spawner;
 use crate::net::resolve::Resolver;
 use crate::net::timer::race;
-use crate::net::tls::TlsConnector;
 use crate::net::{sleep, spawn};
+use crate::shard::Generation;
 use crate::upstream;
 
 /// Name of the built-in demo server among the servers.
@@ -43,29 +40,57 @@ pub struct Ends {
     pub spawner: Spawner,
     /// Looks names up.
     pub resolver: Resolver,
-    /// Makes TLS connections.
-    pub tls: TlsConnector,
-    /// Waits for disks; `None` where no route has files.
-    pub disk: Option<Disk>,
 }
 
 /// A gateway at work, and what ends with it.
 pub(super) struct Running {
     pub(super) gateway: Rc<Gateway>,
     servers: Rc<Servers>,
+    demo: DemoServer,
     mailbox: Receiver<PeerMessage>,
+}
+
+/// The demo server, started when a configuration first has it.
+struct DemoServer {
+    secret: [u8; 32],
+    wire: demo::Wire,
+    peers: Peers,
+    tasks: Tasks,
+    running: RefCell<Option<Named>>,
+}
+
+impl DemoServer {
+    /// Its link, if the configuration has it.
+    fn link(&self, generation: &Generation) -> Option<Named> {
+        let id = generation.demo?;
+        let mut running = self.running.borrow_mut();
+        let named = running.get_or_insert_with(|| {
+            let name: Arc<str> = Arc::from(DEMO_NAME);
+            let link = DemoLink::start(demo::Parts {
+                demo: Demo::new(&self.secret),
+                id,
+                name: Arc::clone(&name),
+                wire: self.wire.clone(),
+                peers: self.peers.clone(),
+                tasks: self.tasks.clone(),
+            });
+            (id, name, link)
+        });
+        Some(named.clone())
+    }
 }
 
 impl Running {
     /// Starts the gateway on this thread.
     pub(super) fn start(
         ends: Ends,
-        config: &Arc<Config>,
+        generation: &Generation,
         recorder: &Rc<Recorder>,
-        (buffers, log): (&Buffers, &Logger),
+        buffers: &Buffers,
     ) -> Self {
+        let (config, log) = (&generation.config, &generation.log);
         let parts = upstream::Parts {
-            tls: ends.tls,
+            tls: generation.connector.clone(),
             resolver: ends.resolver,
             buffers: buffers.clone(),
         };
@@ -79,27 +104,17 @@ impl Running {
             parts,
             message_bytes_max,
         );
-        let servers = Servers::start(shard, &config.mcp.servers);
+        let servers = Servers::start(shard, &generation.servers);
         let tasks = Tasks::new(spawn, |time| Box::pin(sleep(time)));
-        let names = config
-            .mcp
-            .servers
-            .iter()
-            .map(|server| Arc::clone(&server.name));
-        let mut links: Vec<(Arc<str>, Rc<dyn Link>)> = names.zip(servers.links()).collect();
-        if config.mcp.demo {
-            let id = ServerId(links.len() as u16);
-            let name: Arc<str> = Arc::from(DEMO_NAME);
-            let link = DemoLink::start(demo::Parts {
-                demo: Demo::new(&ends.secret),
-                id,
-                name: Arc::clone(&name),
-                wire: ends.demo,
-                peers: peers.clone(),
-                tasks: tasks.clone(),
-            });
-            links.push((name, link));
-        }
+        let demo = DemoServer {
+            secret: ends.secret,
+            wire: ends.demo,
+            peers: peers.clone(),
+            tasks: tasks.clone(),
+            running: RefCell::new(None),
+        };
+        let mut links = servers.links();
+        links.extend(demo.link(generation));
         let report = log.clone();
         let gateway = Gateway::new(Parts {
             config: Arc::clone(config),
@@ -114,8 +129,22 @@ impl Running {
         Self {
             gateway,
             servers,
+            demo,
             mailbox: ends.mailbox,
         }
+    }
+
+    /// Goes over to another generation.
+    pub(super) fn adopt(&self, generation: &Generation) {
+        let message_bytes_max = generation.config.mcp.max_message_size;
+        let (log, connector) = (&generation.log, &generation.connector);
+        self.servers
+            .settings()
+            .adopt(log, connector, message_bytes_max);
+        self.servers.adopt(&generation.servers);
+        let mut links = self.servers.links();
+        links.extend(self.demo.link(generation));
+        self.gateway.adopt(&generation.config, links);
     }
 
     /// Serves the mailboxes of the gateway and its servers. Part of the shard's main future and

@@ -1,32 +1,22 @@
-//! A shard's life inside its runtime: build what it owns, serve, drain.
+//! A shard's life inside its runtime: serve, change with the configuration, drain.
 
+use core::cell::RefCell;
 use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
 use core::task::Poll;
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::channel::{Sender, bounded};
-use crate::filter::compress::{Compressor, Desk};
-use crate::handler::Handlers;
-use crate::handler::builtin::{Catalogue, Pages, Setup};
-use crate::handler::files::{self, Files};
-use crate::handler::proxy::Proxy;
-use crate::http::Shelf;
-use crate::metrics::{Counter, Gauge, Recorder, RuntimeInfo, ShardSnapshot};
-use crate::net::buffers::Buffers;
-use crate::net::listener::Listener;
-use crate::net::mailbox::Inbox;
+use crate::metrics::RuntimeInfo;
+use crate::net::listener::{BoundListener, Listener};
+use crate::net::mailbox::{Address, Inbox};
 use crate::net::{sleep, spawn};
-use crate::record::{AccessLog, Record};
-use crate::route::Router;
-use crate::server::{Counting, Deadlines, Drain, Parts, SWEEP_INTERVAL, Server, Time, accept};
-use crate::shard::TlsGeneration;
-use crate::shard::gateway::Running;
-use crate::shard::{Launch, Message, Report, Sockets};
-use crate::upstream::group;
+use crate::server::{ListenerKey, SWEEP_INTERVAL, accept};
+use crate::shard::estate::Estate;
+use crate::shard::{Adopt, Launch, Message, Report, Sockets};
 
 /// Orders that may wait: one of each kind.
 const ORDERS_MAX: usize = 4;
@@ -37,19 +27,32 @@ pub(super) async fn live(
     sockets: &Sockets,
     runtime: RuntimeInfo,
 ) -> io::Result<()> {
-    let drain = Rc::new(Drain::new());
-    let (server, running) = build(&launch, sockets, &drain, &runtime);
-    let server = Rc::new(server);
-    let tables = [&sockets.connections, &sockets.upstreams].map(Rc::clone);
-    spawn(sweep(Rc::clone(&server), tables));
-    let mut listeners = Vec::new();
-    for bound in core::mem::take(&mut launch.listeners) {
-        listeners.push(Listener::new(bound)?);
+    let estate = Estate::found(&launch, sockets, &runtime);
+    spawn(sweep(Rc::clone(&estate)));
+    let doors = Doors::new(&estate, sockets);
+    for (key, bound) in core::mem::take(&mut launch.listeners) {
+        doors.build(key, bound)?;
     }
     let (orders, mut ordered) = bounded(ORDERS_MAX);
+    let desk = Desk {
+        estate: &estate,
+        doors: &doors,
+        orders,
+        reports: &launch.reports,
+        shard: launch.index,
+    };
+    let counting = estate
+        .newest
+        .get()
+        .map(|server| Rc::clone(server.counting()));
+    let limits = async {
+        if let Some(counting) = counting {
+            counting.serve().await;
+        }
+    };
     let mut side = pin!(both(
-        both(running.serve(), serve_limits(&server)),
-        serve_inbox(&launch.inbox, &server, orders)
+        both(estate.running.serve(), limits),
+        desk.serve(&launch.inbox)
     ));
     let tell = |report| {
         // Without a supervisor there is nobody to tell, and the inbox ends as well.
@@ -57,50 +60,89 @@ pub(super) async fn live(
     };
     let shard = launch.index;
     tell(Report::Started { shard, runtime });
-    let limit = loop {
+    let (patience, limit) = loop {
         match beside(&mut side, ordered.recv()).await {
-            Some(Order::Accept) => {
-                let listeners = core::mem::take(&mut listeners);
-                start_accepting(&server, listeners, &sockets.listeners);
-            }
-            Some(Order::Drain(limit)) => break limit,
-            Some(Order::Stop) | None => break Duration::ZERO,
+            Some(Order::Accept) => doors.open(),
+            Some(Order::Drain { patience, limit }) => break (patience, limit),
+            Some(Order::Stop) | None => break (Duration::ZERO, Duration::ZERO),
         }
     };
-    drop(listeners);
-    drain.begin(&sockets.connections);
-    running.begin_drain();
-    let finish = drain.finish(&sockets.connections, limit);
+    doors.close();
+    estate.drain.begin(&sockets.connections);
+    estate.running.begin_drain();
+    let finish = estate.drain.finish(&sockets.connections, (patience, limit));
     if !beside(&mut side, finish).await {
-        launch.log.warn(
+        launch.generation.log.warn(
             "shard",
             format_args!("requests were cut off after {limit:?} (graceful_timeout)"),
         );
     }
     tell(Report::Drained { shard });
     // Calls of other shards may still need our servers.
-    while let Some(Order::Accept | Order::Drain(_)) = beside(&mut side, ordered.recv()).await {}
-    beside(&mut side, running.stop()).await;
-    server.record().flush();
+    while let Some(Order::Accept | Order::Drain { .. }) = beside(&mut side, ordered.recv()).await {}
+    beside(&mut side, estate.running.stop()).await;
+    estate.flush();
+    estate.newest.clear();
     Ok(())
 }
 
-fn start_accepting(server: &Rc<Server>, listeners: Vec<Listener>, places: &Rc<Deadlines>) {
-    for (index, listener) in listeners.into_iter().enumerate() {
-        let place = places.enter(listener.note());
-        let server = Rc::clone(server);
-        spawn(async move {
-            // Dropped after the listener's last use and before its socket.
-            let _place = place;
-            accept(server, index, listener).await;
-        });
-    }
+/// The shard's listeners.
+struct Doors<'a> {
+    estate: &'a Rc<Estate>,
+    sockets: &'a Sockets,
+    /// Those that are not open yet.
+    built: RefCell<Vec<(ListenerKey, Listener)>>,
+    /// Dropping a sender ends the task that accepts. A key may have several sockets.
+    open: RefCell<BTreeMap<ListenerKey, Vec<Sender<()>>>>,
+    is_open: core::cell::Cell<bool>,
 }
 
-/// Counts together with the other shards, where anything is limited.
-async fn serve_limits(server: &Server) {
-    if let Some(counting) = server.counting() {
-        counting.serve().await;
+impl<'a> Doors<'a> {
+    fn new(estate: &'a Rc<Estate>, sockets: &'a Sockets) -> Self {
+        Self {
+            estate,
+            sockets,
+            built: RefCell::default(),
+            open: RefCell::default(),
+            is_open: core::cell::Cell::new(false),
+        }
+    }
+
+    /// Takes a socket in; it accepts when the shard is told to, or at once if it was.
+    fn build(&self, key: ListenerKey, bound: BoundListener) -> io::Result<()> {
+        let listener = Listener::new(bound)?;
+        self.built.borrow_mut().push((key, listener));
+        if self.is_open.get() {
+            self.open();
+        }
+        Ok(())
+    }
+
+    fn open(&self) {
+        self.is_open.set(true);
+        for (key, listener) in self.built.take() {
+            let place = self.sockets.listeners.enter(listener.note());
+            let newest = Rc::clone(&self.estate.newest);
+            let (keep, stopped) = bounded(1);
+            self.open.borrow_mut().entry(key).or_default().push(keep);
+            spawn(async move {
+                // Dropped after the listener's last use and before its socket.
+                let _place = place;
+                accept(newest, key, listener, stopped).await;
+            });
+        }
+    }
+
+    /// Gives up the listeners that are not among these.
+    fn keep(&self, keys: &[ListenerKey]) {
+        self.open.borrow_mut().retain(|key, _| keys.contains(key));
+        self.built
+            .borrow_mut()
+            .retain(|(key, _)| keys.contains(key));
+    }
+
+    fn close(&self) {
+        self.keep(&[]);
     }
 }
 
@@ -131,148 +173,84 @@ async fn beside<S: Future, M: Future>(side: &mut Pin<&mut S>, main: M) -> M::Out
     .await
 }
 
-fn build(
-    launch: &Launch,
-    sockets: &Sockets,
-    drain: &Rc<Drain>,
-    runtime: &RuntimeInfo,
-) -> (Server, Running) {
-    let config = &launch.config;
-    let router = Router::new(&config.routes);
-    let recorder = Rc::new(Recorder::new(launch.index, router.labels(), config.metrics));
-    let access = launch.access.clone();
-    let access = access.map(|lines| AccessLog::new(lines, &config.log));
-    let counting = launch
-        .links
-        .clone()
-        .map(|links| Rc::new(Counting::new(links, config, &recorder, launch.seed)));
-    let buffers = Buffers::new();
-    let running = Running::start(
-        launch.ends.clone(),
-        config,
-        &recorder,
-        (&buffers, &launch.log),
-    );
-    let desk = Desk::new(launch.recompress.clone());
-    let shelf = Shelf::new(config.compression.keep);
-    let disk = launch.ends.disk.clone();
-    let files = disk.as_ref().map(|disk| files::Shared {
-        disk: disk.clone(),
-        shelf: shelf.clone(),
-        buffers: buffers.clone(),
-        recorder: Rc::clone(&recorder),
-        log: launch.log.clone(),
-    });
-    let setup = Setup {
-        config: Arc::clone(config),
-        started: launch.started,
-        shards: launch.shards,
-        runtime: runtime.clone(),
-        recorder: Rc::clone(&recorder),
-        draining: drain.flag(),
-        catalogue: Rc::clone(&running.gateway) as Rc<dyn Catalogue>,
-        scraper: launch.scraper.clone(),
-        shelf: shelf.clone(),
-    };
-    let server = Server::new(Parts {
-        config: Arc::clone(config),
-        tls: TlsGeneration::clone(&launch.tls),
-        handlers: Handlers {
-            pages: Pages::new(setup, &router),
-            gateway: Some(Rc::clone(&running.gateway)),
-            files: files.map(|shared| Files::new(config, shared)),
-            proxy: proxy(launch, sockets, &buffers),
-        },
-        router,
-        compressor: Compressor::new(&config.compression, &shelf, desk),
-        record: Record::new(recorder, access, launch.seed),
-        counting,
-        buffers,
-        disk,
-        time: Rc::new(Time::new()),
-        deadlines: Rc::clone(&sockets.connections),
-        drain: Rc::clone(drain),
-        log: launch.log.clone(),
-    });
-    (server, running)
-}
-
-/// The way to the servers of `[upstream.NAME]`, where there are any.
-fn proxy(launch: &Launch, sockets: &Sockets, buffers: &Buffers) -> Option<Rc<Proxy>> {
-    let parts = group::Parts {
-        resolver: launch.ends.resolver.clone(),
-        buffers: buffers.clone(),
-        deadlines: Rc::clone(&sockets.upstreams),
-        log: launch.log.clone(),
-        heads: Rc::default(),
-    };
-    Proxy::new(&launch.config, parts, launch.seed)
-}
-
 /// What the supervisor wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     Accept,
-    Drain(Duration),
+    Drain { patience: Duration, limit: Duration },
     Stop,
 }
 
-/// Answers messages and passes orders on, until the supervisor is gone.
-async fn serve_inbox(inbox: &Inbox<Message>, server: &Server, orders: Sender<Order>) {
-    while let Some(message) = inbox.receive().await {
-        let order = match message {
-            Message::Snapshot(reply) => {
-                let _ = reply.try_send(snapshot(server));
-                continue;
-            }
-            Message::Tls(generation) => {
-                server.replace_tls(&generation);
-                continue;
-            }
-            Message::Accept => Order::Accept,
-            Message::Drain(limit) => Order::Drain(limit),
-            Message::Stop => Order::Stop,
-            #[cfg(test)]
-            Message::Crash => panic!("this panic is part of the test"),
-        };
-        if orders.send(order).await.is_err() {
-            return;
-        }
-    }
+/// Reads the shard's mail.
+struct Desk<'a> {
+    estate: &'a Rc<Estate>,
+    doors: &'a Doors<'a>,
+    orders: Sender<Order>,
+    reports: &'a Address<Report>,
+    shard: u16,
 }
 
-fn snapshot(server: &Server) -> ShardSnapshot {
-    let recorder = server.record().recorder();
-    let compressor = server.compressor();
-    let (shelf, desk) = (compressor.shelf(), compressor.desk());
-    let kept = i64::try_from(shelf.bytes()).unwrap_or(i64::MAX);
-    let before = recorder.level(Gauge::KeptEncodingBytes);
-    recorder.shift(Gauge::KeptEncodingBytes, kept - before);
-    for (counter, value) in [
-        (Counter::BufferPoolMisses, server.buffers().misses()),
-        (Counter::KeptEncodingHits, shelf.hits()),
-        (Counter::KeptEncodingsDropped, shelf.dropped()),
-        (Counter::Recompressions, desk.improved()),
-    ] {
-        let counted = recorder.value(counter);
-        recorder.add(counter, value.saturating_sub(counted));
+impl Desk<'_> {
+    /// Answers messages and passes orders on, until the supervisor is gone.
+    async fn serve(self, inbox: &Inbox<Message>) {
+        while let Some(message) = inbox.receive().await {
+            let order = match message {
+                Message::Snapshot(reply) => {
+                    let _ = reply.try_send(self.estate.snapshot());
+                    continue;
+                }
+                Message::Tls(generation) => {
+                    if let Some(server) = self.estate.newest.get() {
+                        server.replace_tls(&generation);
+                    }
+                    continue;
+                }
+                Message::Adopt(adopt) => {
+                    self.adopt(*adopt);
+                    continue;
+                }
+                Message::Announce => {
+                    self.estate.drain.announce();
+                    continue;
+                }
+                Message::Accept => Order::Accept,
+                Message::Drain { patience, limit } => Order::Drain { patience, limit },
+                Message::Stop => Order::Stop,
+                #[cfg(test)]
+                Message::Crash => panic!("this panic is part of the test"),
+            };
+            if self.orders.send(order).await.is_err() {
+                return;
+            }
+        }
     }
-    recorder.snapshot()
+
+    fn adopt(&self, adopt: Adopt) {
+        let Adopt {
+            generation,
+            listeners,
+        } = adopt;
+        if self.estate.adopt(&generation).is_none() {
+            return;
+        }
+        self.doors.keep(&generation.listeners);
+        for (key, bound) in listeners {
+            let address = bound.address();
+            if let Err(error) = self.doors.build(key, bound) {
+                let log = &generation.log;
+                log.error("accept", format_args!("{address}: {error}"));
+            }
+        }
+        let (shard, number) = (self.shard, generation.number);
+        let _ = self.reports.send(Report::Adopted { shard, number });
+    }
 }
 
 /// Ends overdue waits, takes what other threads have made and hands buffered log lines on, for
 /// ever.
-async fn sweep(server: Rc<Server>, tables: [Rc<Deadlines>; 2]) {
+async fn sweep(estate: Rc<Estate>) {
     loop {
         sleep(SWEEP_INTERVAL).await;
-        let now = crate::base::clock::mono();
-        for table in &tables {
-            table.sweep(now);
-        }
-        server.record().sweep(now);
-        if let Some(counting) = server.counting() {
-            counting.sweep(now);
-        }
-        server.compressor().desk().take_answers();
+        estate.sweep();
     }
 }

@@ -2,22 +2,19 @@
 //! Nothing here is shared with another shard; they and the supervisor are reached by messages.
 #![forbid(unsafe_code)]
 
+mod estate;
 mod gateway;
+mod generation;
 mod live;
 
 pub use gateway::Ends;
+pub use generation::{Adopt, Generation};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use crate::base::clock::Now;
-use crate::base::log::Logger;
-use crate::base::writer::Lines;
-use crate::config::Config;
-use crate::filter::compress::Job;
 use crate::handler::builtin::Scraper;
 use crate::metrics::{RuntimeInfo, ShardSnapshot};
 use crate::net::across;
@@ -26,7 +23,7 @@ use crate::net::listener::BoundListener;
 use crate::net::mailbox::{Address, Inbox};
 use crate::net::runtime::{Driver, Runtime};
 pub use crate::server::TlsGeneration;
-use crate::server::{Deadlines, Links};
+use crate::server::{Deadlines, Links, ListenerKey};
 
 /// What a shard is started with. Everything in it crosses threads.
 #[derive(Debug)]
@@ -39,12 +36,10 @@ pub struct Launch {
     pub core: Option<usize>,
     /// The driver to insist on; `None` takes the best.
     pub driver: Option<Driver>,
-    /// The whole configuration.
-    pub config: Arc<Config>,
-    /// The TLS of each listener.
-    pub tls: TlsGeneration,
-    /// This shard's sockets, one for each configured address.
-    pub listeners: Vec<BoundListener>,
+    /// The newest configuration.
+    pub generation: Generation,
+    /// This shard's sockets, for each configured address.
+    pub listeners: Vec<(ListenerKey, BoundListener)>,
     /// Where its messages arrive.
     pub inbox: Inbox<Message>,
     /// Where it reports.
@@ -53,16 +48,10 @@ pub struct Launch {
     pub started: Now,
     /// Where merged figures are asked for.
     pub scraper: Scraper,
-    /// Where access log lines go, if anywhere.
-    pub access: Option<Lines>,
-    /// Where kept encodings are made smaller, if anywhere.
-    pub recompress: Option<SyncSender<Job>>,
-    /// Diagnostics.
-    pub log: Logger,
     /// What its gateway shares with the others.
     pub ends: Ends,
-    /// What it needs to count together with the others, where anything is limited.
-    pub links: Option<Links>,
+    /// What it needs to count together with the others.
+    pub links: Links,
     /// Differs between shards and starts; for request ids.
     pub seed: u64,
 }
@@ -74,10 +63,19 @@ pub enum Message {
     Snapshot(across::Sender<ShardSnapshot>),
     /// New connections get this TLS.
     Tls(TlsGeneration),
+    /// Go over to another configuration.
+    Adopt(Box<Adopt>),
     /// Begin to accept connections.
     Accept,
-    /// Take nothing new, finish what is under way within that time.
-    Drain(Duration),
+    /// The end is near: load balancers are to hear of it.
+    Announce,
+    /// Take nothing new, finish what is under way.
+    Drain {
+        /// How long connections without a request are left alone.
+        patience: Duration,
+        /// How long the rest may take.
+        limit: Duration,
+    },
     /// Every shard has drained: end the servers, then the shard.
     Stop,
     /// Panic, to see what becomes of it.
@@ -94,6 +92,13 @@ pub enum Report {
         shard: u16,
         /// What it runs on.
         runtime: RuntimeInfo,
+    },
+    /// New requests are served by that generation.
+    Adopted {
+        /// Which shard.
+        shard: u16,
+        /// Which generation.
+        number: u64,
     },
     /// It could not start; the text says what to do.
     Failed {
@@ -126,7 +131,7 @@ pub fn run(launch: Launch) {
     if let Some(core) = launch.core
         && !affinity::pin(core)
     {
-        let log = &launch.log;
+        let log = &launch.generation.log;
         log.warn("shard", format_args!("cannot be pinned to core {core}"));
     }
     let mut runtime = match Runtime::build(launch.driver) {
@@ -162,7 +167,7 @@ pub fn run(launch: Launch) {
 }
 
 /// The sockets of a shard, listed outside its runtime.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Sockets {
     listeners: Rc<Deadlines>,
     connections: Rc<Deadlines>,

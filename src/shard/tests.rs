@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{Ends, Launch, Message, Report, TlsGeneration, run};
+use super::{Ends, Generation, Launch, Message, Report, TlsGeneration, run};
 use crate::base::clock::Now;
 use crate::base::log::Logger;
 use crate::config::{Builtin, Config, Handler, PathRule, Route};
@@ -20,6 +20,7 @@ use crate::net::process::Spawner;
 use crate::net::resolve::Resolver;
 use crate::net::runtime::Driver;
 use crate::net::tls::TlsConnector;
+use crate::server::{LimitPlaces, Links};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -37,20 +38,16 @@ impl Shard {
         let (reports_in, reports) = mailbox(16);
         let (peers, boxed) = Peers::connect(1).remove(0);
         let launch = Launch {
-            tls: TlsGeneration::from([]),
             index: 0,
             shards: 1,
             core: None,
             driver,
-            config: Arc::new(config),
-            listeners: vec![listener.try_clone().unwrap()],
+            generation: generation(config),
+            listeners: vec![(1, listener.try_clone().unwrap())],
             inbox,
             reports: reports_in,
             started: Now::read(),
             scraper: Scraper::channel().0,
-            access: None,
-            recompress: None,
-            log: Logger::off(),
             ends: Ends {
                 peers,
                 mailbox: boxed,
@@ -59,10 +56,8 @@ impl Shard {
                 secret: [7; 32],
                 spawner: Spawner::start(None).unwrap(),
                 resolver: Resolver::start().unwrap(),
-                tls: TlsConnector::trusting_nobody().unwrap(),
-                disk: None,
             },
-            links: None,
+            links: Links::connect(1, Now::read().mono).remove(0),
             seed: 1,
         };
         let thread = std::thread::spawn(move || run(launch));
@@ -92,7 +87,7 @@ impl Shard {
     }
 
     fn end(mut self) {
-        self.tell(Message::Drain(Duration::from_secs(5)));
+        self.tell(drain(5000));
         assert!(matches!(self.report(), Report::Drained { .. }));
         self.tell(Message::Stop);
         let report = self.report();
@@ -107,6 +102,32 @@ impl Shard {
             "{report:?}"
         );
         self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+fn generation(config: Config) -> Generation {
+    Generation {
+        number: 1,
+        loaded: Duration::ZERO,
+        config: Arc::new(config),
+        listeners: [1].into(),
+        tls: TlsGeneration::from([]),
+        limits: LimitPlaces::default(),
+        servers: [].into(),
+        demo: None,
+        access: None,
+        log: Logger::off(),
+        recompress: None,
+        disk: None,
+        connector: TlsConnector::trusting_nobody().unwrap(),
+    }
+}
+
+/// Idle connections are left alone for 50 ms.
+fn drain(limit_ms: u64) -> Message {
+    Message::Drain {
+        patience: Duration::from_millis(50),
+        limit: Duration::from_millis(limit_ms),
     }
 }
 
@@ -207,7 +228,7 @@ fn a_drain_finishes_what_is_under_way_and_closes_the_rest() {
         busy.write_all(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
             .unwrap();
         std::thread::sleep(Duration::from_millis(50));
-        shard.tell(Message::Drain(Duration::from_secs(5)));
+        shard.tell(drain(5000));
         assert!(is_closed(&mut idle), "{driver}");
         busy.write_all(b"cd").unwrap();
         let answer = response(&mut busy);
@@ -237,7 +258,7 @@ fn a_drain_that_takes_too_long_cuts_off() {
     busy.write_all(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
         .unwrap();
     std::thread::sleep(Duration::from_millis(50));
-    shard.tell(Message::Drain(Duration::from_millis(50)));
+    shard.tell(drain(50));
     assert!(matches!(shard.report(), Report::Drained { .. }));
     assert!(is_closed(&mut busy));
     shard.tell(Message::Stop);

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::config::Config;
 use crate::net::listener::BoundListener;
 
 /// Why an address cannot be listened on. Says what to do.
@@ -34,25 +33,32 @@ pub(crate) enum BindError {
     },
 }
 
-/// One socket for each address and shard, by shard.
-pub(super) fn bind_all(
-    config: &Config,
+/// One socket for each shard at an address.
+pub(super) fn bind(
+    address: SocketAddr,
     shards: usize,
-) -> Result<Vec<Vec<BoundListener>>, BindError> {
-    let mut by_shard: Vec<Vec<BoundListener>> = Vec::new();
-    by_shard.resize_with(shards, Vec::new);
-    for listener in &config.listeners {
-        let mut address = listener.address;
-        BoundListener::probe(address).map_err(|error| explain(address, error))?;
-        for sockets in &mut by_shard {
-            let bound = BoundListener::bind(address, config.server.backlog)
-                .map_err(|error| explain(address, error))?;
-            // Port 0: the first socket chooses, the others share its choice.
-            address = bound.address();
-            sockets.push(bound);
-        }
+    backlog: u32,
+) -> Result<Vec<BoundListener>, BindError> {
+    BoundListener::probe(address).map_err(|error| explain(address, error))?;
+    bind_more(address, shards, backlog)
+}
+
+/// The same at an address where this process or its predecessor listens already.
+pub(super) fn bind_more(
+    address: SocketAddr,
+    shards: usize,
+    backlog: u32,
+) -> Result<Vec<BoundListener>, BindError> {
+    let mut address = address;
+    let mut sockets = Vec::new();
+    for _ in 0..shards {
+        let bound = BoundListener::bind(address, backlog);
+        let bound = bound.map_err(|error| explain(address, error))?;
+        // Port 0: the first socket chooses, the others share its choice.
+        address = bound.address();
+        sockets.push(bound);
     }
-    Ok(by_shard)
+    Ok(sockets)
 }
 
 fn explain(address: SocketAddr, error: io::Error) -> BindError {

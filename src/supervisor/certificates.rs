@@ -98,6 +98,7 @@ pub(crate) enum CertificateFailure {
 }
 
 /// The TLS of one listener.
+#[derive(Clone)]
 struct Listener {
     settings: Settings,
     loaded: Vec<Loaded>,
@@ -136,6 +137,33 @@ impl Certificates {
         });
         Ok(Self {
             listeners: listeners.collect::<Result<_, _>>()?,
+            log: log.clone(),
+        })
+    }
+
+    /// The same for a configuration that follows another: what it says alike stays, with its
+    /// ticket keys and stapled answers.
+    pub(super) fn following(
+        &self,
+        config: &Config,
+        now: Duration,
+        log: &Logger,
+    ) -> Result<Self, CertificateFailure> {
+        let mut listeners = Vec::new();
+        for listener in &config.listeners {
+            let Some(settings) = &listener.tls else {
+                listeners.push(None);
+                continue;
+            };
+            let mut known = self.listeners.iter().flatten();
+            let same = known.find(|known| known.settings == *settings);
+            listeners.push(Some(match same {
+                Some(same) => same.clone(),
+                None => Listener::load(settings.clone(), now, log)?,
+            }));
+        }
+        Ok(Self {
+            listeners,
             log: log.clone(),
         })
     }

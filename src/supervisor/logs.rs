@@ -1,8 +1,9 @@
 //! The log files: opened before anything else, opened again on SIGUSR1 so that they can be
-//! rotated, written out at the end.
+//! rotated, exchanged when the configuration names others, written out at the end.
 
+use std::cell::RefCell;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::log::Logger;
@@ -10,55 +11,132 @@ use crate::base::log_file;
 use crate::base::writer::{Lines, Writer};
 use crate::config::{self, LogTarget};
 use crate::record::open_access_log;
-use crate::supervisor::Failure;
 
 /// How long the last log lines may take to be written.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
+/// Writers of earlier configurations that are waited for at the end; older ones are done long
+/// since.
+const OLD_WRITERS_MAX: usize = 8;
+
+/// Why a log cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogFailure {
+    /// Its file cannot be opened.
+    #[error("cannot open the log {}: {error}", .path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Its thread cannot be started.
+    #[error("cannot start the log: {0}")]
+    Thread(io::Error),
+}
 
 /// Both logs and their threads.
 pub(super) struct Logs {
+    state: RefCell<State>,
+}
+
+struct State {
+    config: config::Log,
+    log: Logger,
+    log_writer: Option<Writer>,
+    access: Option<Lines>,
+    access_writer: Option<Writer>,
+    /// Lines of older generations may still come.
+    old: Vec<Writer>,
+}
+
+/// Logs as another configuration wants them.
+pub(super) struct Opened {
     config: config::Log,
     /// Diagnostics.
     pub(super) log: Logger,
-    log_writer: Option<Writer>,
     /// Where access log lines go, if anywhere.
     pub(super) access: Option<Lines>,
-    access_writer: Option<Writer>,
+    /// Of those that are not as they were.
+    log_writer: Option<Option<Writer>>,
+    access_writer: Option<Option<Writer>>,
 }
 
 impl Logs {
     /// Opens what is configured.
-    pub(super) fn open(config: &config::Log) -> Result<Self, Failure> {
-        let level = config.level;
-        let (log, log_writer) = match &config.error {
-            LogTarget::Off => (Logger::off(), None),
-            LogTarget::Stdout => started(Logger::start(level, io::stdout()))?,
-            LogTarget::Stderr => started(Logger::start(level, io::stderr()))?,
-            LogTarget::File(path) => {
-                let file = log_file::open(path).map_err(|error| unopened(path, error))?;
-                started(Logger::start(level, file))?
-            }
-        };
-        let opened = open_access_log(config).map_err(|error| match &config.access {
-            LogTarget::File(path) => unopened(path, error),
-            _ => Failure::system("open the access log")(error),
-        })?;
-        let (access_writer, access) = opened.unzip();
+    pub(super) fn open(config: &config::Log) -> Result<Self, LogFailure> {
+        let (log, log_writer) = open_log(config)?;
+        let (access, access_writer) = open_access(config)?;
         Ok(Self {
+            state: RefCell::new(State {
+                config: config.clone(),
+                log,
+                log_writer,
+                access,
+                access_writer,
+                old: Vec::new(),
+            }),
+        })
+    }
+
+    /// Diagnostics.
+    pub(super) fn log(&self) -> Logger {
+        self.state.borrow().log.clone()
+    }
+
+    /// Where access log lines go, if anywhere.
+    pub(super) fn access(&self) -> Option<Lines> {
+        self.state.borrow().access.clone()
+    }
+
+    /// Opens what another configuration writes to and this one does not.
+    pub(super) fn open_changed(&self, config: &config::Log) -> Result<Opened, LogFailure> {
+        let state = self.state.borrow();
+        let (log, log_writer) = if config.error == state.config.error {
+            (state.log.with_level(config.level), None)
+        } else {
+            let (log, writer) = open_log(config)?;
+            (log, Some(writer))
+        };
+        let (access, access_writer) = if config.access == state.config.access {
+            (state.access.clone(), None)
+        } else {
+            let (access, writer) = open_access(config)?;
+            (access, Some(writer))
+        };
+        Ok(Opened {
             config: config.clone(),
             log,
-            log_writer,
             access,
+            log_writer,
             access_writer,
         })
     }
 
+    /// Writes there from now on.
+    pub(super) fn take(&self, opened: Opened) {
+        let mut state = self.state.borrow_mut();
+        state.config = opened.config;
+        state.log = opened.log;
+        state.access = opened.access;
+        let mut replaced = Vec::new();
+        if let Some(writer) = opened.log_writer {
+            replaced.extend(core::mem::replace(&mut state.log_writer, writer));
+        }
+        if let Some(writer) = opened.access_writer {
+            replaced.extend(core::mem::replace(&mut state.access_writer, writer));
+        }
+        state.old.append(&mut replaced);
+        let surplus = state.old.len().saturating_sub(OLD_WRITERS_MAX);
+        state.old.drain(..surplus);
+    }
+
     /// Opens the files anew under their names. One that cannot be opened stays as it is.
     pub(super) fn reopen(&self) {
-        let log = &self.log;
+        let state = self.state.borrow();
+        let log = &state.log;
         for (what, target, writer) in [
-            ("access", &self.config.access, &self.access_writer),
-            ("error", &self.config.error, &self.log_writer),
+            ("access", &state.config.access, &state.access_writer),
+            ("error", &state.config.error, &state.log_writer),
         ] {
             let (LogTarget::File(path), Some(writer)) = (target, writer) else {
                 continue;
@@ -80,19 +158,40 @@ impl Logs {
 
     /// Waits until the last lines are written, but not for long.
     pub(super) fn finish(&self) {
-        for writer in self.access_writer.iter().chain(&self.log_writer) {
+        let state = self.state.borrow();
+        let newest = state.access_writer.iter().chain(&state.log_writer);
+        for writer in newest.chain(&state.old) {
             writer.finish(LOG_PATIENCE);
         }
     }
 }
 
-fn started(result: io::Result<(Logger, Writer)>) -> Result<(Logger, Option<Writer>), Failure> {
-    let (log, writer) = result.map_err(Failure::system("start the log"))?;
+fn open_log(config: &config::Log) -> Result<(Logger, Option<Writer>), LogFailure> {
+    let level = config.level;
+    let started = match &config.error {
+        LogTarget::Off => return Ok((Logger::off(), None)),
+        LogTarget::Stdout => Logger::start(level, io::stdout()),
+        LogTarget::Stderr => Logger::start(level, io::stderr()),
+        LogTarget::File(path) => {
+            let file = log_file::open(path).map_err(|error| unopened(path, error))?;
+            Logger::start(level, file)
+        }
+    };
+    let (log, writer) = started.map_err(LogFailure::Thread)?;
     Ok((log, Some(writer)))
 }
 
-fn unopened(path: &Path, error: io::Error) -> Failure {
-    Failure::Log {
+fn open_access(config: &config::Log) -> Result<(Option<Lines>, Option<Writer>), LogFailure> {
+    let opened = open_access_log(config).map_err(|error| match &config.access {
+        LogTarget::File(path) => unopened(path, error),
+        _ => LogFailure::Thread(error),
+    })?;
+    let (writer, lines) = opened.unzip();
+    Ok((lines, writer))
+}
+
+fn unopened(path: &Path, error: io::Error) -> LogFailure {
+    LogFailure::File {
         path: path.to_owned(),
         error,
     }

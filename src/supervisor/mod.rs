@@ -5,9 +5,15 @@
 mod banner;
 mod bind;
 mod certificates;
+mod change;
+mod end;
+mod files;
+mod fixed;
 mod logs;
 mod pidfile;
+mod plan;
 mod recompress;
+mod reload;
 mod scrape;
 mod stapling;
 mod watch;
@@ -20,23 +26,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::clock::Now;
-use crate::config::{self, Config, McpServer, McpTarget};
+use crate::config::{Config, Loaded, Options};
 use crate::handler::builtin::Scraper;
 use crate::handler::mcp::demo;
 use crate::handler::mcp::peers::Peers;
 use crate::handler::mcp::upstream::Wires;
 use crate::net::affinity::Cores;
-use crate::net::disk::Disk;
+use crate::net::listener::BoundListener;
 use crate::net::process::Spawner;
 use crate::net::resolve::Resolver;
 use crate::net::runtime::{Driver, Runtime};
 use crate::net::sys::{TerminationSignals, raise_file_limit};
-use crate::net::tls::TlsConnector;
-use crate::server::Links;
-use crate::shard::Ends;
+use crate::server::{Links, ListenerKey};
+use crate::shard::{Ends, Generation};
 use crate::supervisor::certificates::Certificates;
 use crate::supervisor::logs::Logs;
 use crate::supervisor::pidfile::Pidfile;
+use crate::supervisor::plan::Plan;
+use crate::supervisor::reload::{Refused, Source, Tools};
 use crate::supervisor::watch::Watch;
 
 /// Why the program could not start, or did not end well. The message says what to do.
@@ -45,14 +52,12 @@ pub(crate) enum Failure {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] bind::BindError),
-    /// A log file cannot be opened.
-    #[error("cannot open the log {}: {error}", .path.display())]
-    Log {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        error: std::io::Error,
-    },
+    /// A log cannot be written.
+    #[error(transparent)]
+    Log(#[from] logs::LogFailure),
+    /// Something that the configuration needs cannot be had.
+    #[error(transparent)]
+    Refused(#[from] reload::Refused),
     /// The pidfile cannot be written, or somebody else's process holds it.
     #[error("cannot write server.pidfile {}: {error}", .path.display())]
     Pidfile {
@@ -91,10 +96,11 @@ impl Failure {
     }
 }
 
-/// Runs the server until it is told to end.
+/// Runs the server until it is told to end. `options` say where the configuration came from and
+/// is read again.
 #[must_use]
-pub fn run(config: Config) -> ExitCode {
-    match start(config) {
+pub fn run(loaded: Loaded, options: Options) -> ExitCode {
+    match start(loaded, options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             say(&format!("ringway: {failure}\n"));
@@ -108,39 +114,61 @@ fn say(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-fn start(config: Config) -> Result<(), Failure> {
+fn start(loaded: Loaded, options: Options) -> Result<(), Failure> {
     let started = Now::read();
     // Before the first thread, which would otherwise be interrupted instead.
     let signals = TerminationSignals::block().map_err(Failure::system("block signals"))?;
     let limit_before = raise_file_limit().ok().map(|(before, _)| before);
     // Before anything else is touched: a folder that is missing stops a start, not a server.
-    let logs = Rc::new(Logs::open(&config.log)?);
+    let logs = Rc::new(Logs::open(&loaded.config.log)?);
     let with = (Rc::clone(&logs), limit_before);
-    let result = supervise(Arc::new(config), started, &signals, with);
+    let source = Source::new(options, loaded.files);
+    let config = Arc::new(loaded.config);
+    let result = supervise((source, config), started, &signals, with);
     logs.finish();
     result
 }
 
 fn supervise(
-    config: Arc<Config>,
+    (source, config): (Source, Arc<Config>),
     started: Now,
     signals: &TerminationSignals,
     (logs, file_limit): (Rc<Logs>, Option<u64>),
 ) -> Result<(), Failure> {
     let cores = Cores::allowed();
     let shards = config.server.shards.unwrap_or(cores.count).max(1);
-    let certificates = Certificates::load(&config, started.unix, &logs.log)?;
-    let listeners = bind::bind_all(&config, shards)?;
+    let certificates = Certificates::load(&config, started.unix, &logs.log())?;
+    let plan = Plan::default().follow(&config).map_err(Refused::from)?;
+    let listeners = bind_all(&plan, &config, shards)?;
     let pidfile = pidfile(&config)?;
     let (scraper, scrapes) = Scraper::channel();
     let ends = ends(&config, shards, file_limit)?;
     let count = u16::try_from(shards).unwrap_or(u16::MAX);
-    let links = Links::connect(&config, count, started.mono);
+    let links = Links::connect(count, started.mono);
     let recompress = recompress::start(&config.compression)
         .map_err(Failure::system("start the recompressing thread"))?;
+    let tools = Tools::new(&config, None)?;
+    let generation = Generation {
+        number: 1,
+        loaded: started.unix,
+        listeners: plan.listeners.iter().map(|(key, _)| *key).collect(),
+        tls: certificates.generation(),
+        limits: plan.limits.clone(),
+        servers: Arc::clone(&plan.servers),
+        demo: plan.demo,
+        access: logs.access(),
+        log: logs.log(),
+        recompress,
+        disk: tools.disk.clone(),
+        connector: tools.connector.clone(),
+        config: Arc::clone(&config),
+    };
     let watch = Watch::new(watch::Setting {
         driver: config.server.driver,
-        config,
+        source,
+        generation,
+        plan,
+        tools,
         cores,
         shards,
         listeners,
@@ -150,7 +178,6 @@ fn supervise(
         started,
         scraper,
         logs,
-        recompress,
     });
     // Waiting for shards, signals and scrapes needs no ring; epoll takes the least memory.
     let mut runtime = Runtime::build(Some(Driver::Epoll)).map_err(|refusal| Failure::System {
@@ -160,6 +187,22 @@ fn supervise(
     let result = runtime.block_on(watch.run(signals, scrapes));
     drop(pidfile);
     result
+}
+
+/// The sockets of all shards, by shard.
+fn bind_all(
+    plan: &Plan,
+    config: &Config,
+    shards: usize,
+) -> Result<Vec<Vec<(ListenerKey, BoundListener)>>, Failure> {
+    let mut by_shard: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
+    for (key, address) in &plan.listeners {
+        let sockets = bind::bind(*address, shards, config.server.backlog)?;
+        for (own, socket) in by_shard.iter_mut().zip(sockets) {
+            own.push((*key, socket));
+        }
+    }
+    Ok(by_shard)
 }
 
 fn pidfile(config: &Config) -> Result<Option<Pidfile>, Failure> {
@@ -183,21 +226,6 @@ fn ends(config: &Config, shards: usize, file_limit: Option<u64>) -> Result<Vec<E
     let spawner =
         Spawner::start(file_limit).map_err(Failure::system("start the children's thread"))?;
     let resolver = Resolver::start().map_err(Failure::system("start the resolver"))?;
-    let has_files = |route: &config::Route| matches!(route.handler, config::Handler::Files(_));
-    let disk = match config.routes.iter().any(has_files) {
-        true => Some(Disk::start().map_err(Failure::system("start the disks' threads"))?),
-        false => None,
-    };
-    let is_https = |server: &McpServer| match &server.target {
-        McpTarget::Http { url, .. } => url.starts_with("https"),
-        McpTarget::Stdio { .. } => false,
-    };
-    let tls = if config.mcp.servers.iter().any(is_https) {
-        TlsConnector::new()
-    } else {
-        TlsConnector::trusting_nobody()
-    };
-    let tls = tls.map_err(|error| Failure::system("set TLS up")(std::io::Error::other(error)))?;
     let count = u16::try_from(shards).unwrap_or(u16::MAX);
     let wires = Wires::connect(count).into_iter();
     let wires = wires.zip(demo::Wire::connect(count)).zip(0..);
@@ -212,8 +240,6 @@ fn ends(config: &Config, shards: usize, file_limit: Option<u64>) -> Result<Vec<E
             secret,
             spawner: spawner.for_owner(index),
             resolver: resolver.clone(),
-            tls: tls.clone(),
-            disk: disk.clone(),
         })
         .collect())
 }

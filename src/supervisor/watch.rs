@@ -1,17 +1,14 @@
-//! Starts the shards, starts crashed ones again, ends them all.
+//! Starts the shards, starts crashed ones again, hears what the operator wants.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::base::channel::{Receiver, Sender, bounded};
 use crate::base::clock::{self, Now};
-use crate::config::Config;
-use crate::filter::compress::Job;
 use crate::handler::builtin::{Scrape, Scraper};
 use crate::metrics::{Collector, RuntimeInfo};
 use crate::net::across;
@@ -22,12 +19,14 @@ use crate::net::mailbox::{Address, Inbox, mailbox};
 use crate::net::runtime::Driver;
 use crate::net::signals::{Signal, Signals};
 use crate::net::sys::TerminationSignals;
-use crate::net::timer::{Either, Elapsed, race, within};
+use crate::net::timer::{Either, race};
 use crate::net::{sleep, spawn};
-use crate::server::Links;
-use crate::shard::{self, Ends, Launch, Message, Report};
+use crate::server::{Links, ListenerKey};
+use crate::shard::{self, Adopt, Ends, Generation, Launch, Message, Report};
 use crate::supervisor::certificates::{self, Certificates, Publisher};
 use crate::supervisor::logs::Logs;
+use crate::supervisor::plan::Plan;
+use crate::supervisor::reload::{Source, Tools};
 use crate::supervisor::stapling;
 use crate::supervisor::{Failure, banner, say, scrape};
 use crate::upstream::Parts;
@@ -40,61 +39,85 @@ const RESTART_PAUSE_MIN: Duration = Duration::from_millis(50);
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A shard that lived so long starts again at the shortest pause.
 const LIFE_FORGIVEN: Duration = Duration::from_secs(60);
-/// Beyond graceful_timeout, for a shard that is stuck: the others are not kept waiting for ever.
-const DRAIN_MARGIN: Duration = Duration::from_secs(2);
-
-/// Time for children and sessions at servers to end.
-const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// What the supervisor starts with.
 pub(super) struct Setting {
-    pub(super) config: Arc<Config>,
+    pub(super) source: Source,
+    pub(super) generation: Generation,
+    pub(super) plan: Plan,
+    pub(super) tools: Tools,
     pub(super) driver: Option<Driver>,
     pub(super) cores: Cores,
     pub(super) shards: usize,
     /// By shard.
-    pub(super) listeners: Vec<Vec<BoundListener>>,
+    pub(super) listeners: Vec<Vec<(ListenerKey, BoundListener)>>,
     pub(super) certificates: Rc<RefCell<Certificates>>,
     /// By shard.
     pub(super) ends: Vec<Ends>,
     /// By shard.
-    pub(super) links: Vec<Option<Links>>,
+    pub(super) links: Vec<Links>,
     pub(super) started: Now,
     pub(super) scraper: Scraper,
     pub(super) logs: Rc<Logs>,
-    pub(super) recompress: Option<SyncSender<Job>>,
+}
+
+impl Setting {
+    /// The newest generation, as a shard is to have it.
+    pub(super) fn for_shard(&self, index: usize) -> Generation {
+        Generation {
+            tls: self.certificates.borrow().generation(),
+            log: self.generation.log.with_prefix(&format!("shard {index}")),
+            ..self.generation.clone()
+        }
+    }
 }
 
 /// The supervisor at work.
 pub(super) struct Watch {
-    setting: Setting,
-    shards: Vec<Shard>,
+    pub(super) setting: Setting,
+    pub(super) shards: Vec<Shard>,
     /// By shard; a new one for each life, so that what a crash left behind hears nothing.
-    addresses: Rc<RefCell<Vec<Address<Message>>>>,
+    pub(super) addresses: Rc<RefCell<Vec<Address<Message>>>>,
     reports: (Address<Report>, Inbox<Report>),
     /// Shards whose pause is over.
     restarts: (Sender<usize>, Receiver<usize>),
-    collector: Rc<RefCell<Collector>>,
+    /// Rung when a file of the configuration has changed.
+    pub(super) changes: (Sender<()>, Receiver<()>),
+    /// Rung when a generation has still to be handed to a shard.
+    pub(super) owed: (Sender<()>, Receiver<()>),
+    pub(super) is_watching_files: bool,
+    pub(super) is_keeping_certificates: bool,
+    pub(super) publisher: Rc<Publisher>,
+    pub(super) files: Rc<RefCell<Vec<PathBuf>>>,
+    pub(super) collector: Rc<RefCell<Collector>>,
     runtime: Rc<RefCell<RuntimeInfo>>,
     /// Starts of shards so far; makes every start's seed different.
     starts: u64,
 }
 
 /// One shard as the supervisor sees it.
-struct Shard {
+pub(super) struct Shard {
     core: Option<usize>,
     /// Kept, so that a shard that starts again takes over its queue of connections.
-    listeners: Vec<BoundListener>,
-    is_alive: bool,
-    is_drained: bool,
+    pub(super) listeners: Vec<(ListenerKey, BoundListener)>,
+    pub(super) is_alive: bool,
+    pub(super) is_drained: bool,
+    /// The generation that it serves.
+    pub(super) generation: u64,
+    /// What it did not take because its mailbox was full.
+    pub(super) owed: Option<Box<Adopt>>,
     since: Instant,
     pause: Duration,
 }
 
 /// What the supervisor woke up for.
-enum Woken {
+pub(super) enum Woken {
     Report(Report),
     Restart(usize),
+    /// A file of the configuration has changed.
+    Changed,
+    /// A generation is still to be handed over.
+    Owed,
     Signal(std::io::Result<Signal>),
 }
 
@@ -110,19 +133,27 @@ impl Watch {
                 listeners,
                 is_alive: false,
                 is_drained: false,
+                generation: 0,
+                owed: None,
                 since: clock::mono(),
                 pause: RESTART_PAUSE_MIN,
             })
             .collect();
+        let addresses: Vec<_> = (0..setting.shards).map(|_| mailbox(1).0).collect();
+        let addresses = Rc::new(RefCell::new(addresses));
         Self {
+            changes: bounded(1),
+            owed: bounded(1),
+            is_watching_files: false,
+            is_keeping_certificates: false,
+            publisher: Publisher::new(&addresses),
+            files: Rc::default(),
+            addresses,
             collector: Rc::new(RefCell::new(Collector::new(setting.shards))),
             runtime: Rc::default(),
             // Each shard reports twice in a life; room for all of them at once.
             reports: mailbox(setting.shards * 4),
             restarts: bounded(setting.shards),
-            addresses: Rc::new(RefCell::new(
-                (0..setting.shards).map(|_| mailbox(1).0).collect(),
-            )),
             setting,
             shards,
             starts: 0,
@@ -148,55 +179,73 @@ impl Watch {
             Rc::clone(&self.runtime),
         ));
         self.keep_certificates();
+        self.watch_files();
         self.tell_started();
         self.tell_all(|| Message::Accept);
-        loop {
-            match self.next(&mut signals).await {
-                Woken::Report(report) => self.note(report),
-                Woken::Restart(index) => self.launch(index)?,
-                Woken::Signal(Ok(Signal::End)) => break,
-                Woken::Signal(Ok(Signal::Reopen)) => self.setting.logs.reopen(),
-                Woken::Signal(Err(error)) => {
-                    return Err(Failure::system("read signals")(error));
-                }
-            }
+        while !self.is_told_to_end(&mut signals).await? {}
+        self.end(&mut signals).await
+    }
+
+    /// Waits for the next thing and does it; `true` if that is the end.
+    pub(super) async fn is_told_to_end(&mut self, signals: &mut Signals) -> Result<bool, Failure> {
+        match self.next(signals).await {
+            Woken::Report(report) => self.note(report),
+            Woken::Restart(index) => self.launch(index)?,
+            Woken::Changed => self.reload("a file has changed"),
+            Woken::Owed => self.hand_over(),
+            Woken::Signal(Ok(Signal::End)) => return Ok(true),
+            Woken::Signal(Ok(Signal::Reopen)) => self.setting.logs.reopen(),
+            Woken::Signal(Ok(Signal::Reload)) => self.reload("SIGHUP"),
+            Woken::Signal(Ok(Signal::Upgrade)) => {}
+            Woken::Signal(Err(error)) => return Err(Failure::system("read signals")(error)),
         }
-        self.drain(&mut signals).await
+        Ok(false)
     }
 
     /// Looks after certificates, ticket keys and OCSP answers from now on.
-    fn keep_certificates(&self) {
+    pub(super) fn keep_certificates(&mut self) {
         let setting = &self.setting;
         let certificates = &setting.certificates;
-        if certificates.borrow().is_empty() {
+        if self.is_keeping_certificates || certificates.borrow().is_empty() {
             return;
         }
-        let publisher = Publisher::new(&self.addresses);
+        self.is_keeping_certificates = true;
+        let publisher = Rc::clone(&self.publisher);
         let kept = Rc::clone(certificates);
         spawn(certificates::keep(kept, Rc::clone(&publisher)));
-        let is_stapled = !certificates.borrow().to_staple().is_empty();
-        if let Some(ends) = setting.ends.first().filter(|_| is_stapled) {
+        if let Some(ends) = setting.ends.first() {
             let parts = Parts {
-                tls: ends.tls.clone(),
+                tls: setting.tools.connector.clone(),
                 resolver: ends.resolver.clone(),
                 buffers: Buffers::new(),
             };
-            let log = setting.logs.log.clone();
+            let log = setting.logs.log();
             let publish = move |generation| publisher.publish(generation);
             spawn(stapling::keep(Rc::clone(certificates), parts, log, publish));
         }
     }
 
-    async fn next(&mut self, signals: &mut Signals) -> Woken {
+    pub(super) async fn next(&mut self, signals: &mut Signals) -> Woken {
         let Self {
-            reports, restarts, ..
+            reports,
+            restarts,
+            changes,
+            owed,
+            ..
         } = self;
         loop {
             let message = race(reports.1.receive(), restarts.1.recv());
-            // We hold both sending halves, so neither queue ends.
-            match race(message, signals.next()).await {
-                Either::First(Either::First(Some(report))) => return Woken::Report(report),
-                Either::First(Either::Second(Some(index))) => return Woken::Restart(index),
+            let bells = race(changes.1.recv(), owed.1.recv());
+            // We hold all sending halves, so no queue ends.
+            match race(race(message, bells), signals.next()).await {
+                Either::First(Either::First(Either::First(Some(report)))) => {
+                    return Woken::Report(report);
+                }
+                Either::First(Either::First(Either::Second(Some(index)))) => {
+                    return Woken::Restart(index);
+                }
+                Either::First(Either::Second(Either::First(_))) => return Woken::Changed,
+                Either::First(Either::Second(Either::Second(_))) => return Woken::Owed,
                 Either::First(_) => {}
                 Either::Second(signal) => return Woken::Signal(signal),
             }
@@ -207,11 +256,14 @@ impl Watch {
     fn launch(&mut self, index: usize) -> Result<(), Failure> {
         self.starts += 1;
         let ends = self.setting.ends.get(index).cloned();
-        let (Some(shard), Some(ends)) = (self.shards.get_mut(index), ends) else {
+        let links = self.setting.links.get(index).cloned();
+        let (Some(shard), Some(ends), Some(links)) = (self.shards.get_mut(index), ends, links)
+        else {
             return Ok(());
         };
         shard.since = clock::mono();
         shard.is_alive = true;
+        shard.owed = None;
         let (address, inbox) = mailbox(MESSAGES_MAX);
         if let Some(known) = self.addresses.borrow_mut().get_mut(index) {
             *known = address;
@@ -219,26 +271,23 @@ impl Watch {
         let listeners: std::io::Result<Vec<_>> = shard
             .listeners
             .iter()
-            .map(BoundListener::try_clone)
+            .map(|(key, socket)| Ok((*key, socket.try_clone()?)))
             .collect();
         let setting = &self.setting;
+        shard.generation = setting.generation.number;
         let launch = Launch {
             index: index as u16,
             shards: setting.shards,
             core: shard.core,
             driver: setting.driver,
-            config: Arc::clone(&setting.config),
-            tls: setting.certificates.borrow().generation(),
+            generation: setting.for_shard(index),
             listeners: listeners.map_err(Failure::system("share a listening socket"))?,
             inbox,
             reports: self.reports.0.clone(),
             started: setting.started,
             scraper: setting.scraper.clone(),
-            access: setting.logs.access.clone(),
-            recompress: setting.recompress.clone(),
             ends,
-            log: setting.logs.log.with_prefix(&format!("shard {index}")),
-            links: setting.links.get(index).cloned().flatten(),
+            links,
             seed: setting.started.unix.as_nanos() as u64 ^ (self.starts << 48),
         };
         thread::Builder::new()
@@ -261,6 +310,7 @@ impl Watch {
                 Some(Report::Failed { shard, reason }) => {
                     return Err(Failure::Shard { shard, reason });
                 }
+                Some(Report::Adopted { .. }) => {}
                 Some(Report::Ended { shard, .. } | Report::Drained { shard }) => {
                     let reason = "it crashed at the start".to_owned();
                     return Err(Failure::Shard { shard, reason });
@@ -275,17 +325,25 @@ impl Watch {
         let addresses: Vec<SocketAddr> = self
             .shards
             .first()
-            .map(|shard| shard.listeners.iter().map(BoundListener::address).collect())
+            .map(|shard| {
+                let sockets = shard.listeners.iter();
+                sockets.map(|(_, socket)| socket.address()).collect()
+            })
             .unwrap_or_default();
         let cores: Vec<Option<usize>> = self.shards.iter().map(|shard| shard.core).collect();
         let runtime = self.runtime.borrow();
-        let text = banner::banner(&self.setting.config, &addresses, &runtime, &cores);
+        let text = banner::banner(
+            &self.setting.generation.config,
+            &addresses,
+            &runtime,
+            &cores,
+        );
         say(&text);
     }
 
     /// A shard has something to say.
     fn note(&mut self, report: Report) {
-        let log = &self.setting.logs.log;
+        let log = self.setting.logs.log();
         match report {
             Report::Started { shard, .. } => {
                 log.info("supervisor", format_args!("shard {shard} runs again"));
@@ -294,6 +352,7 @@ impl Watch {
                 }
             }
             Report::Drained { .. } => {}
+            Report::Adopted { shard, number } => self.adopted(shard, number),
             Report::Failed { shard, reason } => {
                 // It ran before, so what it lacks (descriptors, memory) may come back.
                 log.error("supervisor", format_args!("shard {shard}: {reason}"));
@@ -332,58 +391,7 @@ impl Watch {
         });
     }
 
-    /// Ends all shards; a second signal or a stuck shard ends the wait.
-    async fn drain(mut self, signals: &mut Signals) -> Result<(), Failure> {
-        let limit = self.setting.config.server.graceful_timeout;
-        let log = &self.setting.logs.log;
-        log.info("supervisor", format_args!("draining, at most {limit:?}"));
-        for shard in &mut self.shards {
-            // The last handles: the kernel refuses connections when the shard closes its own.
-            shard.listeners.clear();
-        }
-        self.tell_all(|| Message::Drain(limit));
-        let until = clock::mono() + limit + DRAIN_MARGIN;
-        self.await_all(signals, until, |shard| shard.is_alive && !shard.is_drained)
-            .await?;
-        // Only now: a call may have come from any shard to a server of any other.
-        self.tell_all(|| Message::Stop);
-        let until = clock::mono() + STOP_MAX;
-        self.await_all(signals, until, |shard| shard.is_alive).await
-    }
-
-    /// Waits while any shard is as `is_pending` says, at most until then.
-    async fn await_all(
-        &mut self,
-        signals: &mut Signals,
-        until: Instant,
-        is_pending: impl Fn(&Shard) -> bool,
-    ) -> Result<(), Failure> {
-        while self.shards.iter().any(&is_pending) {
-            let left = until.saturating_duration_since(clock::mono());
-            match within(left, self.next(signals)).await {
-                Ok(Woken::Report(report)) => self.note_end(&report),
-                Ok(Woken::Restart(_)) => {}
-                Ok(Woken::Signal(Ok(Signal::Reopen))) => self.setting.logs.reopen(),
-                Ok(Woken::Signal(_)) => return Err(Failure::Interrupted),
-                Err(Elapsed) => break,
-            }
-        }
-        Ok(())
-    }
-
-    fn note_end(&mut self, report: &Report) {
-        let (shard, is_alive) = match *report {
-            Report::Started { .. } => return,
-            Report::Drained { shard } => (shard, true),
-            Report::Ended { shard, .. } | Report::Failed { shard, .. } => (shard, false),
-        };
-        if let Some(shard) = self.shards.get_mut(usize::from(shard)) {
-            shard.is_drained = true;
-            shard.is_alive = is_alive;
-        }
-    }
-
-    fn tell_all(&self, message: impl Fn() -> Message) {
+    pub(super) fn tell_all(&self, message: impl Fn() -> Message) {
         for address in &*self.addresses.borrow() {
             // Closed: the shard has crashed. Full: it is stuck, and will be left behind.
             let _ = address.send(message());

@@ -17,7 +17,7 @@ use super::tickets::{Source, Ticketer};
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// `[listener.tls]`, resolved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// At least one; the first is for clients that name no known host.
     pub certificates: Vec<Files>,

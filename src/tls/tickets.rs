@@ -27,7 +27,7 @@ const PREFIX_BYTES: usize = 8 + NONCE_LEN;
 const SALT: &[u8] = b"ringway tls tickets v1";
 
 /// Where ticket keys come from.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Source {
     /// From a secret that replicas share.
     Secret([u8; 32]),

@@ -59,23 +59,42 @@ def wait_until(what: str, check, seconds: float = 10.0, every: float = 0.02):
         time.sleep(every)
 
 
+def replace(path: Path, text: str):
+    """Writes a file as editors do: another one takes its name."""
+    other = path.with_suffix(".new")
+    other.write_text(text)
+    other.rename(path)
+
+
 class Gateway:
     """A running release binary. `config` is TOML text, `mcp` the content of an mcp.json."""
 
-    def __init__(self, folder: Path, config: str = "", mcp=None, args=(), env=None, limits=None):
-        self.port = free_port()
+    def __init__(
+        self,
+        folder: Path,
+        config: str = "",
+        mcp=None,
+        args=(),
+        env=None,
+        limits=None,
+        listen: bool = True,
+        port: int | None = None,
+    ):
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.mcp_url = f"{self.url}/mcp"
         self.log_path = folder / f"ringway-{self.port}.log"
-        command = [str(BINARY), "--listen", f"127.0.0.1:{self.port}", *args]
+        # Without `listen` the configuration says where.
+        flags = ["--listen", f"127.0.0.1:{self.port}"] if listen else []
+        command = [str(BINARY), *flags, *args]
+        self.config_path = folder / f"ringway-{self.port}.toml"
         if config:
-            path = folder / f"ringway-{self.port}.toml"
-            path.write_text(config)
-            command += ["--config", str(path)]
+            self.config_path.write_text(config)
+            command += ["--config", str(self.config_path)]
+        self.mcp_path = folder / f"mcp-{self.port}.json"
         if mcp is not None:
-            path = folder / f"mcp-{self.port}.json"
-            path.write_text(mcp if isinstance(mcp, str) else json.dumps(mcp))
-            command += ["--mcp", str(path)]
+            self.mcp_path.write_text(mcp if isinstance(mcp, str) else json.dumps(mcp))
+            command += ["--mcp", str(self.mcp_path)]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -150,6 +169,19 @@ class Gateway:
             if int(rest[1]) == self.pid:
                 found.append((int(stat.parent.name), rest[0]))
         return found
+
+    def reload(self, config: str | None = None, mcp=None) -> int:
+        """Writes files anew and has them read; returns the generation that is served then."""
+        if config is not None:
+            replace(self.config_path, config)
+        if mcp is not None:
+            replace(self.mcp_path, json.dumps(mcp))
+        before = self.metric("ringway_config_generation")
+        self.signal(signal.SIGHUP)
+        wait_until(
+            "the next generation", lambda: self.metric("ringway_config_generation") > before
+        )
+        return int(before) + 1
 
     def signal(self, number: int):
         self.process.send_signal(number)

@@ -11,8 +11,8 @@ use ringway::base::channel::Receiver;
 use ringway::base::log::Logger;
 use ringway::config::McpServer;
 use ringway::handler::mcp::link::{
-    Call, Client, ClientCapabilities, Event, Fault, Link, Outcome, Reply, ServerEvent, ServerState,
-    SessionKey, Status,
+    Call, Client, ClientCapabilities, Event, Fault, Link, Outcome, PlannedServer, Reply,
+    ServerEvent, ServerId, ServerState, SessionKey, Status,
 };
 use ringway::handler::mcp::peers::{PeerMessage, Peers};
 use ringway::handler::mcp::upstream::{Servers, Shard, Wires};
@@ -96,9 +96,20 @@ pub(crate) fn shard<F: Future<Output = ()>>(
         };
         let max = std::env::var_os("UPSTREAM_BIG").map_or(MESSAGE_MAX, |_| 64 << 20);
         let shard = Shard::new(wires, peers, log, spawner, parts, max);
-        let servers = Servers::start(shard, &servers);
+        let planned: Vec<PlannedServer> = (0..)
+            .zip(servers)
+            .map(|(id, config)| PlannedServer {
+                id: ServerId(id),
+                config: Arc::new(config),
+            })
+            .collect();
+        let servers = Servers::start(shard, &planned);
         let world = Rc::new(World {
-            links: servers.links(),
+            links: servers
+                .links()
+                .into_iter()
+                .map(|(_, _, link)| link)
+                .collect(),
             servers,
             mailbox,
             states: RefCell::default(),

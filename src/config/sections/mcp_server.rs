@@ -86,7 +86,7 @@ words! {
 }
 
 /// One MCP server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct McpServer {
     /// Its name, unique.
     pub name: Arc<str>,

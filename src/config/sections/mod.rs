@@ -150,6 +150,8 @@ pub struct Config {
     pub metrics: bool,
     /// ENV=development: indented JSON by default.
     pub development: bool,
+    /// Whether the configuration is read again when one of its files changes.
+    pub reload: bool,
 }
 
 impl Default for Config {
@@ -175,6 +177,7 @@ impl Default for Config {
             },
             metrics: true,
             development: false,
+            reload: false,
         }
     }
 }
@@ -185,6 +188,7 @@ pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings)
     let raw_server = raw.server.unwrap_or_default();
     let default_routes = raw_server.default_routes.unwrap_or(true);
     let development = raw_server.development.unwrap_or(false);
+    let reload = raw_server.reload.unwrap_or(development);
     let rate_limits = limit::resolve_rates(raw.rate_limit.unwrap_or_default(), found);
     let connection_limits =
         limit::resolve_connections(raw.connection_limit.unwrap_or_default(), found);
@@ -220,6 +224,7 @@ pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings)
             .and_then(|metrics| metrics.enabled)
             .unwrap_or(true),
         server: server::resolve(raw_server, around, found),
+        reload,
         development,
     }
 }

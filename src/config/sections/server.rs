@@ -39,6 +39,12 @@ section! {
         send_timeout: Period<1, DAY_MS>,
         /// Time for requests in flight to finish at shutdown.
         graceful_timeout: Period<0, DAY_MS>,
+        /// Time between the word that the end is near (/health/ready answers 503) and the end of
+        /// accepting, so that load balancers turn away first.
+        drain_delay: Period<0, DAY_MS>,
+        /// Reads the configuration again when one of its files changes; the default in
+        /// development. SIGHUP always does.
+        reload: bool,
         /// Largest request body.
         max_body_size: Size<0, { 64 * GIB }>,
         /// Largest request head: count × size, one field at most size.
@@ -154,6 +160,8 @@ pub struct Server {
     pub send_timeout: Duration,
     /// Time for requests in flight to finish at shutdown.
     pub graceful_timeout: Duration,
+    /// Time between not being ready and not accepting, at shutdown.
+    pub drain_delay: Duration,
     /// Largest request body in bytes.
     pub max_body_size: u64,
     /// Largest head: count × size bytes in all, one field at most `size`.
@@ -193,6 +201,7 @@ impl Default for Server {
             client_body_timeout: Duration::from_secs(10),
             send_timeout: Duration::from_secs(10),
             graceful_timeout: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
             max_body_size: 10 << 20,
             header_buffers: HeaderBuffers {
                 count: 4,
@@ -241,6 +250,7 @@ pub(super) fn resolve(raw: RawServer, around: &Around<'_>, found: &mut Findings)
         client_body_timeout: or_default!(client_body_timeout),
         send_timeout: or_default!(send_timeout),
         graceful_timeout: or_default!(graceful_timeout),
+        drain_delay: or_default!(drain_delay),
         max_body_size: or_default!(max_body_size),
         header_buffers: HeaderBuffers {
             count: buffers

@@ -102,7 +102,7 @@ section! {
 }
 
 /// `[upstream.NAME]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// Its name, unique.
     pub name: Arc<str>,
@@ -138,7 +138,7 @@ pub struct ProxyTimeouts {
 }
 
 /// One server of an upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamServer {
     /// Where it is.
     pub address: ServerAddress,

@@ -101,22 +101,38 @@ impl RateLimits {
     /// may take on all shards together.
     #[must_use]
     pub fn new(own: u16, shards: u16, limits: impl IntoIterator<Item = (Rate, usize)>) -> Self {
-        let shards = shards.max(1);
-        let limits = limits.into_iter().map(|(rate, bytes_max)| {
-            let share = bytes_max / usize::from(shards);
-            let known = if shards == 1 { 0 } else { share / KNOWN_SHARE };
-            Limit {
-                rate,
-                owned: Table::new(share - known),
-                known: Table::new(known),
-            }
-        });
-        Self {
+        let mut all = Self {
             own,
-            shards,
-            limits: limits.collect(),
+            shards: shards.max(1),
+            limits: Vec::new(),
             leases: VecDeque::new(),
             evicted: 0,
+        };
+        for (place, (rate, bytes_max)) in (0..).zip(limits) {
+            all.set(place, rate, bytes_max);
+        }
+        all
+    }
+
+    /// From now on the limit of that place has that rate and size. What is counted stays.
+    pub fn set(&mut self, place: u16, rate: Rate, bytes_max: usize) {
+        let share = bytes_max / usize::from(self.shards);
+        let known = if self.shards == 1 {
+            0
+        } else {
+            share / KNOWN_SHARE
+        };
+        while self.limits.len() <= usize::from(place) {
+            self.limits.push(Limit {
+                rate,
+                owned: Table::new(0),
+                known: Table::new(0),
+            });
+        }
+        if let Some(limit) = self.limits.get_mut(usize::from(place)) {
+            limit.rate = rate;
+            limit.owned.resize(share - known);
+            limit.known.resize(known);
         }
     }
 

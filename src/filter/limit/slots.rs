@@ -42,12 +42,25 @@ impl SlotLimits {
     /// Each limit has its number of places and the bytes that its keys may take on this shard.
     #[must_use]
     pub fn new(limits: impl IntoIterator<Item = (u32, usize)>) -> Self {
-        let limits = limits.into_iter().map(|(max, bytes_max)| Limit {
-            max,
-            table: Table::new(bytes_max),
-        });
-        Self {
-            limits: limits.collect(),
+        let mut all = Self { limits: Vec::new() };
+        for (place, (max, bytes_max)) in (0..).zip(limits) {
+            all.set(place, max, bytes_max);
+        }
+        all
+    }
+
+    /// From now on the limit of that place has so many places and so much memory. Who holds a
+    /// place keeps it.
+    pub fn set(&mut self, place: u16, max: u32, bytes_max: usize) {
+        while self.limits.len() <= usize::from(place) {
+            self.limits.push(Limit {
+                max,
+                table: Table::new(0),
+            });
+        }
+        if let Some(limit) = self.limits.get_mut(usize::from(place)) {
+            limit.max = max;
+            limit.table.resize(bytes_max);
         }
     }
 

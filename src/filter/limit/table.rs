@@ -48,6 +48,11 @@ impl<V> Table<V> {
         }
     }
 
+    /// From now on so many bytes are enough. Entries beyond go when others come.
+    pub(super) const fn resize(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
     pub(super) fn len(&self) -> usize {
         self.index.len()
     }

@@ -97,6 +97,7 @@ fn server(server: &Server) -> Json {
         "client_body_timeout": time(server.client_body_timeout),
         "send_timeout": time(server.send_timeout),
         "graceful_timeout": time(server.graceful_timeout),
+        "drain_delay": time(server.drain_delay),
         "max_body_size": server.max_body_size,
         "header_buffers": object! {
             "count": server.header_buffers.count,

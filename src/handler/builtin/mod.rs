@@ -21,6 +21,7 @@ pub use metrics::{Scrape, Scraper};
 use core::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -39,6 +40,10 @@ use crate::route::Router;
 pub struct Setup {
     /// The whole configuration.
     pub config: Arc<Config>,
+    /// Which generation of it this is, from 1.
+    pub generation: u64,
+    /// When it was read, since the Unix epoch.
+    pub loaded: Duration,
     /// When the process started.
     pub started: Now,
     /// How many shards run.

@@ -81,6 +81,8 @@ impl Shard {
         let (draining, started) = (Rc::new(Cell::new(false)), Now::read());
         let setup = Setup {
             config: Arc::new(config),
+            generation: 1,
+            loaded: std::time::Duration::ZERO,
             started,
             shards: 2,
             runtime: RuntimeInfo::default(),

@@ -3,6 +3,7 @@
 use super::json::{Json, object};
 
 use super::Pages;
+use crate::base::civil::Civil;
 use crate::base::version;
 use crate::config::{Builtin, LogTarget};
 use crate::http::{RequestHead, Response};
@@ -31,6 +32,10 @@ impl Pages {
                 "reason": runtime.reason.as_str(),
                 "kernel": runtime.kernel.as_str(),
                 "shards": setup.shards,
+            },
+            "configuration": object! {
+                "generation": setup.generation,
+                "loaded": Civil::from_unix(setup.loaded.as_secs()).to_string(),
             },
             "features": self.features(),
         }

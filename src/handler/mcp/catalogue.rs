@@ -10,24 +10,21 @@ use crate::handler::builtin::{Catalogue, PublicTool};
 
 impl Catalogue for Gateway {
     fn servers(&self) -> Vec<Arc<ServerState>> {
-        let states = self.states.borrow();
-        states
-            .iter()
-            .enumerate()
-            .map(|(at, state)| match state {
-                Some(state) => Arc::clone(state),
-                None => Arc::new(self.unheard(at)),
+        let members = self.members(Scope::Merged).into_iter();
+        members
+            .map(|id| match self.state(id) {
+                Some(state) => state,
+                None => Arc::new(self.unheard(id)),
             })
             .collect()
     }
 
     fn tools(&self) -> Vec<PublicTool> {
         let view = self.view(Scope::Merged);
-        let states = self.states.borrow();
         let entries = view.catalog.tools().entries();
         entries
             .filter_map(|entry| {
-                let state = states.get(usize::from(entry.server))?.as_ref()?;
+                let state = self.state(ServerId(entry.server))?;
                 Some(PublicTool {
                     name: Arc::clone(&entry.exposed),
                     server: Arc::clone(&state.name),
@@ -41,18 +38,19 @@ impl Catalogue for Gateway {
 
 impl Gateway {
     /// A server that no link has said anything of yet.
-    fn unheard(&self, at: usize) -> ServerState {
-        let transport = match self.config.mcp.servers.get(at).map(|server| &server.target) {
+    fn unheard(&self, id: ServerId) -> ServerState {
+        let link = self.link(id);
+        let name = link.map_or_else(|| "".into(), |(name, _)| name);
+        let config = self.config.borrow();
+        let mut servers = config.mcp.servers.iter();
+        let server = servers.find(|server| server.name == name);
+        let transport = match server.map(|server| &server.target) {
             Some(McpTarget::Stdio { .. }) => Transport::Stdio,
             Some(McpTarget::Http { sse: true, .. }) => Transport::HttpSse,
             Some(McpTarget::Http { .. }) => Transport::StreamableHttp,
             None => Transport::Builtin,
         };
-        let name = self
-            .links
-            .get(at)
-            .map_or_else(|| "".into(), |(name, _)| Arc::clone(name));
-        ServerState::unknown(ServerId(at as u16), name, transport)
+        ServerState::unknown(id, name, transport)
     }
 
     /// How names were made unique, one line each, for the log at start.
@@ -60,8 +58,8 @@ impl Gateway {
     pub fn name_choices(&self) -> Vec<String> {
         let view = self.view(Scope::Merged);
         let server = |id: u16| {
-            let link = self.links.get(usize::from(id));
-            link.map_or("", |(name, _)| &**name)
+            let link = self.link(ServerId(id));
+            link.map_or_else(|| "".into(), |(name, _)| name)
         };
         let mut lines = Vec::new();
         for (kind, names) in [

@@ -224,14 +224,12 @@ impl Gateway {
 
     /// Servers of the scope that have never said what they offer, and why.
     fn silent(&self, scope: Scope) -> Vec<Fault> {
-        let states = self.states.borrow();
-        let members = self.members(scope);
-        let links = self.links.get(members.clone()).unwrap_or_default();
-        members
-            .zip(links)
-            .filter_map(|(at, (name, _))| {
-                let state = states.get(at).and_then(Option::as_ref);
-                let reason = match state.map(|state| (&state.status, state.capabilities.is_empty()))
+        let links = self.links_of(scope).into_iter();
+        links
+            .filter_map(|(id, name, _)| {
+                let state = self.state(id);
+                let known = state.as_ref();
+                let reason = match known.map(|state| (&state.status, state.capabilities.is_empty()))
                 {
                     Some((Status::Ready, _) | (_, false)) => return None,
                     Some((Status::Down(reason), true)) => reason.clone(),
@@ -239,7 +237,7 @@ impl Gateway {
                     Some((Status::Starting, true)) | None => "it is still starting".to_owned(),
                 };
                 Some(Fault::Unavailable {
-                    server: Arc::clone(name),
+                    server: name,
                     reason,
                 })
             })
@@ -267,9 +265,9 @@ impl Gateway {
             let why = "too many calls are under way on this gateway";
             return asked.refuse(INTERNAL_ERROR, why, None);
         }
-        let reply = match self.links.get(usize::from(target.server.0)) {
+        let reply = match self.link(target.server) {
             None => return asked.refuse(INTERNAL_ERROR, "the server is gone", None),
-            Some((name, link)) => match self.era_fault(&asked.client, target.server, name) {
+            Some((name, link)) => match self.era_fault(&asked.client, target.server, &name) {
                 Some(fault) => Reply::Failed(fault),
                 None => link.call(call(asked, target)),
             },
@@ -283,8 +281,7 @@ impl Gateway {
 
     /// Why a client and a server cannot talk, if their eras do not meet.
     fn era_fault(&self, client: &Client, server: ServerId, name: &Arc<str>) -> Option<Fault> {
-        let states = self.states.borrow();
-        let state = states.get(usize::from(server.0))?.as_ref()?;
+        let state = self.state(server)?;
         let newest = state.revisions.iter().max()?;
         if state.speaks(client.revision.era()) {
             return None;

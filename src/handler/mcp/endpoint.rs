@@ -8,7 +8,6 @@ use bytes::{Bytes, BytesMut};
 
 use super::Scope;
 use super::gateway::Gateway;
-use super::link::ServerId;
 use crate::base::clock::Now;
 use crate::http::{Body, BodyError, Frame, Known, Method, RequestHead, Response};
 use crate::mcp::era::{Field, Headers};
@@ -98,7 +97,7 @@ impl Gateway {
 
     /// The largest content that a request may have.
     pub(super) fn body_bytes_max(&self, request: &HttpRequest<'_>) -> u64 {
-        let common = self.config.server.max_body_size;
+        let common = self.config.borrow().server.max_body_size;
         request.body_bytes_max.unwrap_or(common)
     }
 
@@ -109,21 +108,22 @@ impl Gateway {
             return Some(Scope::Merged);
         }
         let name = decoded(name);
-        let at = self.links.iter().position(|(known, _)| **known == *name)?;
-        Some(Scope::One(ServerId(u16::try_from(at).ok()?)))
+        self.named(&name).map(Scope::One)
     }
 
     /// Whether a listener names that host: then it is no foreign one.
     fn is_listened_for(&self, host: &[u8]) -> bool {
         let name = host_of(host);
-        let mut names = self.config.listeners.iter().flat_map(|one| &one.hosts);
+        let config = self.config.borrow();
+        let mut names = config.listeners.iter().flat_map(|one| &one.hosts);
         names.any(|known| known.as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// Guards against pages that reach this gateway through a browser: a foreign `Origin`, or,
     /// where only this machine is listened to, a foreign `Host` (DNS rebinding).
     fn may_ask(&self, head: &RequestHead, origin: Option<&[u8]>) -> bool {
-        let allowed = &self.config.mcp.allowed_origins;
+        let config = self.config.borrow();
+        let allowed = &config.mcp.allowed_origins;
         if allowed.iter().any(|known| known == "*") {
             return true;
         }
@@ -136,7 +136,7 @@ impl Gateway {
             }
         }
         match head.header(Known::Host) {
-            Some(host) if self.is_local => {
+            Some(host) if self.is_local.get() => {
                 is_this_machine(host)
                     || self.is_listened_for(host)
                     || allowed.iter().any(|known| {

@@ -64,27 +64,52 @@ impl Gateway {
     /// A server's new state: forgets what was made from the old one and tells who listens.
     pub(super) fn server_changed(self: &Rc<Self>, state: Arc<ServerState>) {
         let id = state.id;
+        if self.links.is_gone(id) {
+            return;
+        }
         let old = {
             let mut states = self.states.borrow_mut();
-            let Some(slot) = states.get_mut(usize::from(id.0)) else {
-                return;
-            };
-            slot.replace(Arc::clone(&state))
+            let at = usize::from(id.0);
+            if states.len() <= at {
+                // Its shard knows a newer configuration than this one yet does.
+                states.resize(at + 1, None);
+            }
+            states.get_mut(at).and_then(|slot| slot.replace(state))
         };
-        let old = old.as_deref();
+        self.change(id, old.as_deref(), self.state(id).as_deref());
+    }
+
+    /// A server has come with another configuration, or has gone. `is_renamed`: its tools may
+    /// have other names than before.
+    pub(super) fn note_change(self: &Rc<Self>, id: ServerId, is_renamed: bool) {
+        let states = self.states.borrow();
+        let state = states.get(usize::from(id.0)).cloned().flatten();
+        drop(states);
+        self.change(id, None, state.as_deref());
+        if is_renamed {
+            self.forget_all_views();
+        }
+    }
+
+    /// Lists that are not as they were are told of, soon.
+    fn change(self: &Rc<Self>, id: ServerId, old: Option<&ServerState>, new: Option<&ServerState>) {
         let same = |part: fn(&ServerState) -> &[Item]| {
-            same_items(old.map(part).unwrap_or_default(), part(&state))
+            same_items(
+                old.map(part).unwrap_or_default(),
+                new.map(part).unwrap_or_default(),
+            )
         };
         let mut changes = self.changes.get();
         let had_none = changes == Changes::default();
+        let heir = self.newest(id);
         if !same(|state| &state.tools) {
-            changes.tools.add(id);
+            changes.tools.add(heir);
         }
         if !same(|state| &state.prompts) {
-            changes.prompts.add(id);
+            changes.prompts.add(heir);
         }
         if !same(|state| &state.resources) || !same(|state| &state.templates) {
-            changes.resources.add(id);
+            changes.resources.add(heir);
         }
         self.forget_views(id);
         self.stir();
@@ -110,11 +135,14 @@ impl Gateway {
             if changed != Changed::None {
                 let plain = notification(method, "");
                 self.deliver(|open| match open {
-                    Open::Listening(listener) if changed.concerns(listener.scope) => {
+                    Open::Listening(listener)
+                        if changed.concerns(self.newest_scope(listener.scope)) =>
+                    {
                         Some(sse::event(&plain))
                     }
                     Open::Subscription { subscription, .. }
-                        if changed.concerns(subscription.scope) && subscription.wants(method) =>
+                        if changed.concerns(self.newest_scope(subscription.scope))
+                            && subscription.wants(method) =>
                     {
                         let stamp = format!(r#","params":{{{}}}"#, subscription.stamp());
                         Some(sse::event(&notification(method, &stamp)))
@@ -141,7 +169,7 @@ impl Gateway {
         let event = sse::event(message);
         let sessions = self.sessions.borrow();
         self.deliver(|open| match open {
-            Open::Listening(listener) if listener.scope.has(server) => {
+            Open::Listening(listener) if self.newest_scope(listener.scope).has(server) => {
                 let is_theirs = whose.is_none_or(|whose| whose == listener.session);
                 let is_wanted = match sessions.log_level(listener.session) {
                     Some(least) => level >= least,
@@ -184,7 +212,8 @@ impl Gateway {
                 is_theirs.then(|| plain.clone())
             }
             Open::Subscription { subscription, .. }
-                if whose.is_none() && subscription.watches(server, uri) =>
+                if whose.is_none()
+                    && subscription.watches(|known| self.newest(known) == server, uri) =>
             {
                 stamped(message, subscription).map(|own| sse::event(&own))
             }

@@ -4,7 +4,6 @@ use core::cell::{Cell, RefCell};
 use core::future::poll_fn;
 use core::task::{Poll, Waker};
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Scope;
+use super::adopt::{Links, Named, is_local};
 use super::asks::Asks;
 use super::events::Changes;
 use super::former::Channels;
-use super::link::{Link, ServerEvent, ServerId, ServerState, SessionKey, Status};
+use super::link::{ServerEvent, ServerId, ServerState, SessionKey, Status};
 use super::peers::{PeerMessage, Peers};
 use super::sessions::Sessions;
 use super::streams::{BEAT_STEPS, Open, Streams, Ticket};
@@ -40,9 +40,8 @@ pub struct Parts {
     pub secret: [u8; 32],
     /// The mailboxes of all shards.
     pub peers: Peers,
-    /// Name and link of each server by [`ServerId`]: those of the configuration in its order,
-    /// then the built-in ones.
-    pub links: Vec<(Arc<str>, Rc<dyn Link>)>,
+    /// Those of the configuration in its order, then the built-in ones.
+    pub links: Vec<Named>,
     /// Tasks and timers of this shard.
     pub tasks: Tasks,
     /// This shard's figures.
@@ -54,14 +53,15 @@ pub struct Parts {
 /// The gateway of one shard. Serve its mailbox with [`Self::run`] and its beat with
 /// [`Self::beat`] as long as the shard lives.
 pub struct Gateway {
-    pub(super) config: Arc<Config>,
+    pub(super) config: RefCell<Arc<Config>>,
     pub(super) sealer: Sealer,
     pub(super) peers: Peers,
     pub(super) tasks: Tasks,
     pub(super) recorder: Rc<Recorder>,
-    pub(super) links: Vec<(Arc<str>, Rc<dyn Link>)>,
-    /// Where each server is, for logs.
-    pub(super) addresses: Vec<Arc<str>>,
+    pub(super) links: Links,
+    /// Where each server is, for logs, by number.
+    pub(super) addresses: RefCell<HashMap<u16, Arc<str>>>,
+    /// By number; servers that are gone have none.
     pub(super) states: RefCell<Vec<Option<Arc<ServerState>>>>,
     views: RefCell<HashMap<Scope, Rc<View>>>,
     pub(super) streams: RefCell<Streams>,
@@ -79,12 +79,14 @@ pub struct Gateway {
     settling: RefCell<Vec<Waker>>,
     /// Whether every listener is on this machine alone, so that a foreign `Host` means that a
     /// name of somebody else's leads here.
-    pub(super) is_local: bool,
+    pub(super) is_local: Cell<bool>,
 }
 
 /// Where a server is: host and port, or that it is a child or built in.
-fn address(config: &Config, at: usize, name: &str) -> Arc<str> {
-    match config.mcp.servers.get(at).map(|server| &server.target) {
+fn address(config: &Config, name: &str) -> Arc<str> {
+    let mut servers = config.mcp.servers.iter();
+    let server = servers.find(|server| *server.name == *name);
+    match server.map(|server| &server.target) {
         Some(McpTarget::Http { url, .. }) => match Endpoint::parse(url) {
             Ok(Endpoint { origin, .. }) => format!("{}:{}", origin.host, origin.port).into(),
             Err(_) => name.into(),
@@ -94,22 +96,24 @@ fn address(config: &Config, at: usize, name: &str) -> Arc<str> {
     }
 }
 
+/// The same for all servers, by number.
+pub(super) fn addresses(config: &Config, links: &[Named]) -> HashMap<u16, Arc<str>> {
+    let links = links.iter();
+    links
+        .map(|(id, name, _)| (id.0, address(config, name)))
+        .collect()
+}
+
 impl Gateway {
     /// A gateway that knows nothing of its servers yet.
     #[must_use]
     pub fn new(parts: Parts) -> Rc<Self> {
-        let listeners = &parts.config.listeners;
-        let is_loopback = |ip: IpAddr| ip.to_canonical().is_loopback();
-        let is_local = listeners
-            .iter()
-            .all(|listener| is_loopback(listener.address.ip()));
         let max_streams = parts.config.mcp.max_streams;
-        let addresses = parts.links.iter().enumerate();
-        let addresses = addresses.map(|(at, (name, _))| address(&parts.config, at, name));
         Rc::new(Self {
-            addresses: addresses.collect(),
+            addresses: RefCell::new(addresses(&parts.config, &parts.links)),
             sealer: Sealer::new(&parts.secret),
-            states: RefCell::new(vec![None; parts.links.len()]),
+            states: RefCell::default(),
+            is_local: Cell::new(is_local(&parts.config)),
             views: RefCell::default(),
             streams: RefCell::new(Streams::new(max_streams)),
             asks: RefCell::new(Asks::new()),
@@ -118,14 +122,13 @@ impl Gateway {
             calls: RefCell::default(),
             changes: Cell::default(),
             settling: RefCell::default(),
-            config: parts.config,
+            config: RefCell::new(parts.config),
             peers: parts.peers,
             tasks: parts.tasks,
             recorder: parts.recorder,
             report: parts.report,
             reported: RefCell::default(),
-            links: parts.links,
-            is_local,
+            links: Links::new(parts.links),
         })
     }
 
@@ -138,8 +141,8 @@ impl Gateway {
 
     /// Keeps idle streams open, for as long as it is polled.
     pub async fn beat(self: Rc<Self>) {
-        let step = self.config.mcp.heartbeat / BEAT_STEPS;
         loop {
+            let step = self.config.borrow().mcp.heartbeat / BEAT_STEPS;
             self.tasks.sleep(step.max(Duration::from_millis(10))).await;
             let gone = self.streams.borrow_mut().beat();
             for key in gone {
@@ -264,6 +267,7 @@ impl Gateway {
 
     /// The lists and names of that scope, made if they have changed.
     pub(super) fn view(&self, scope: Scope) -> Rc<View> {
+        let scope = self.newest_scope(scope);
         if let Some(view) = self.views.borrow().get(&scope) {
             return Rc::clone(view);
         }
@@ -279,15 +283,13 @@ impl Gateway {
         views.remove(&Scope::One(server));
     }
 
-    /// Which servers a scope has, in order.
-    pub(super) fn members(&self, scope: Scope) -> core::ops::Range<usize> {
-        match scope {
-            Scope::Merged => 0..self.links.len(),
-            Scope::One(ServerId(id)) => usize::from(id)..usize::from(id) + 1,
-        }
+    /// Forgets all lists and names.
+    pub(super) fn forget_all_views(&self) {
+        self.views.borrow_mut().clear();
     }
 
     pub(super) fn state(&self, server: ServerId) -> Option<Arc<ServerState>> {
+        let server = self.newest(server);
         self.states.borrow().get(usize::from(server.0))?.clone()
     }
 
@@ -310,20 +312,16 @@ impl Gateway {
     }
 
     pub(super) fn is_settled(&self, scope: Scope) -> bool {
-        let states = self.states.borrow();
-        self.members(scope).all(|at| {
-            let state = states.get(at).and_then(Option::as_ref);
+        self.members(scope).into_iter().all(|id| {
+            let state = self.state(id);
             state.is_some_and(|state| !matches!(state.status, Status::Idle | Status::Starting))
         })
     }
 
     /// Has the servers of the scope start that wait for a need.
     fn wake(&self, scope: Scope) {
-        let states = self.states.borrow();
-        let members = self.members(scope);
-        let links = self.links.get(members.clone()).unwrap_or_default();
-        for (at, (_, link)) in members.zip(links) {
-            let state = states.get(at).and_then(Option::as_ref);
+        for (id, _, link) in self.links_of(scope) {
+            let state = self.state(id);
             if state.is_some_and(|state| state.status == Status::Idle) {
                 link.wake();
             }

@@ -258,7 +258,7 @@ impl Gateway {
                 Ok(())
             }
             (Kind::Notification, Some(Method::RootsChanged), Some(_)) => {
-                for (_, link) in &self.links {
+                for (_, _, link) in self.links_of(Scope::Merged) {
                     link.notify(&sender.client, bytes.clone());
                 }
                 Ok(())
@@ -346,11 +346,7 @@ impl Gateway {
             level,
             expires: session.expires,
         });
-        for (_, link) in self
-            .links
-            .get(self.members(asked.scope))
-            .unwrap_or_default()
-        {
+        for (_, _, link) in self.links_of(asked.scope) {
             link.set_log_level(&sender.client, level);
         }
         asked.result(b"{}")
@@ -473,7 +469,7 @@ impl Gateway {
         if !self.sessions.borrow_mut().revoke(session, expires, now) {
             self.recorder.count(Counter::ForgottenRevocations);
         }
-        for (_, link) in &self.links {
+        for (_, _, link) in self.links_of(Scope::Merged) {
             link.end_session(session);
         }
     }

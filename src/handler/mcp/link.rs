@@ -11,14 +11,25 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::base::channel::Receiver;
+use crate::config::McpServer;
 use crate::mcp::method::Method;
 use crate::mcp::revision::{Era, Revision};
 use crate::mcp::scan::Message;
 pub use crate::mcp::vocabulary::{ClientCapabilities, Item, LogLevel};
 
-/// Index of a server in the configuration, the same on every shard.
+/// Number of a server, the same on every shard and never given twice: a server whose settings
+/// change is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub u16);
+
+/// A configured server and its number.
+#[derive(Clone, Debug)]
+pub struct PlannedServer {
+    /// Its number.
+    pub id: ServerId,
+    /// Its settings.
+    pub config: Arc<McpServer>,
+}
 
 /// Identity of a client's legacy session: the random id inside the sealed token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -104,7 +104,7 @@ impl Gateway {
     }
 
     pub(super) fn watch(&self, server: ServerId, client: &Rc<Client>, uri: &str, watching: bool) {
-        if let Some((_, link)) = self.links.get(usize::from(server.0)) {
+        if let Some((_, link)) = self.link(server) {
             link.watch(client, uri, watching);
         }
     }
@@ -191,11 +191,22 @@ impl Subscription {
         }
     }
 
-    /// Whether it watches that resource.
-    pub(super) fn watches(&self, server: ServerId, uri: &str) -> bool {
+    /// Whether it watches that resource of a server that `is_server` knows.
+    pub(super) fn watches(&self, is_server: impl Fn(ServerId) -> bool, uri: &str) -> bool {
         self.uris
             .iter()
-            .any(|(known, name)| (*known, &**name) == (server, uri))
+            .any(|(known, name)| **name == *uri && is_server(*known))
+    }
+
+    /// Who it is.
+    pub(super) const fn client(&self) -> &Rc<Client> {
+        &self.client
+    }
+
+    /// The resources that it watches at a server.
+    pub(super) fn uris_of(&self, server: ServerId) -> impl Iterator<Item = &str> {
+        let uris = self.uris.iter().filter(move |(known, _)| *known == server);
+        uris.map(|(_, uri)| &**uri)
     }
 
     /// `"_meta":{…}` with the id in it.

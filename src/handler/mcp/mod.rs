@@ -7,6 +7,7 @@
 //! (whose request it is) → the server's link → `reply` (JSON or an event stream).
 
 mod about;
+mod adopt;
 mod asks;
 mod catalogue;
 pub mod demo;
@@ -32,6 +33,7 @@ mod tests;
 pub mod upstream;
 mod view;
 
+pub use adopt::Named;
 pub use demo::DemoLink;
 pub use endpoint::HttpRequest;
 pub use gateway::{Gateway, Parts};

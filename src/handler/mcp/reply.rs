@@ -7,7 +7,6 @@ use core::future::poll_fn;
 use core::pin::pin;
 use core::task::Poll;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -78,10 +77,12 @@ impl Gateway {
             label,
             server,
         } = self.start(asked).await;
-        let address = server.and_then(|server| self.addresses.get(usize::from(server.0)));
+        let addresses = self.addresses.borrow();
+        let address = server.and_then(|server| addresses.get(&server.0).cloned());
+        drop(addresses);
         if let Some(address) = address {
             response.asked.push(AskedServer {
-                address: Arc::clone(address),
+                address,
                 status: None,
                 times: None,
             });

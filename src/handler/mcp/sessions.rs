@@ -92,6 +92,15 @@ impl Sessions {
             .unwrap_or_default()
     }
 
+    /// What is subscribed to at a server is so at another from now on.
+    pub(super) fn move_server(&mut self, old: ServerId, new: ServerId) {
+        for notes in self.noted.values_mut() {
+            for (server, _) in notes.subscriptions.iter_mut().filter(|one| one.0 == old) {
+                *server = new;
+            }
+        }
+    }
+
     pub(super) fn subscribes(&self, session: SessionKey, server: ServerId, uri: &str) -> bool {
         self.noted
             .get(&session)

@@ -47,6 +47,11 @@ impl<T> Slots<T> {
         }
     }
 
+    /// From now on so many values fit.
+    pub(super) const fn set_max(&mut self, max: usize) {
+        self.max = max;
+    }
+
     /// How many values there are.
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()

@@ -126,6 +126,11 @@ impl Streams {
         }
     }
 
+    /// From now on so much may be open. What is open stays.
+    pub(super) const fn set_max(&mut self, max: usize) {
+        self.open.set_max(max);
+    }
+
     /// Takes something in; gives it back if too much is open. Beats after a whole interval.
     pub(super) fn insert(&mut self, open: Open) -> Result<Key, Open> {
         let step = self.step % BEAT_STEPS;

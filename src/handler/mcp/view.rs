@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::about::{About, server_info};
 use super::gateway::Gateway;
-use super::link::ServerState;
+use super::link::{ServerId, ServerState};
 use super::upstream::mirror::{self, MirroredParam};
 use super::{Scope, about};
 use crate::config::Namespace;
@@ -30,14 +30,10 @@ pub(super) struct View {
 impl View {
     /// The view of that scope as things stand.
     pub(super) fn make(gateway: &Gateway, scope: Scope) -> Self {
-        let states: Vec<Option<Arc<ServerState>>> = gateway
-            .states
-            .borrow()
-            .get(gateway.members(scope))
-            .unwrap_or_default()
-            .to_vec();
+        let members = gateway.members(scope).into_iter();
+        let states: Vec<Option<Arc<ServerState>>> = members.map(|id| gateway.state(id)).collect();
         let sources: Vec<Source<'_>> = states.iter().flatten().map(|state| source(state)).collect();
-        let policy = match (scope, gateway.config.mcp.namespace) {
+        let policy = match (scope, gateway.config.borrow().mcp.namespace) {
             (Scope::One(_), _) => Policy::Untouched,
             (Scope::Merged, Namespace::Always) => Policy::Always,
             (Scope::Merged, Namespace::Auto) => Policy::Auto,
@@ -54,14 +50,14 @@ impl View {
             },
         );
         let name = |server: u16| {
-            let link = gateway.links.get(usize::from(server));
-            link.map_or("", |(name, _)| name)
+            let link = gateway.link(ServerId(server));
+            link.map_or_else(|| "".into(), |(name, _)| name)
         };
         let labels = catalog
             .tools()
             .slots()
             .iter()
-            .map(|entry| gateway.recorder.tool_label(name(entry.server), &entry.own))
+            .map(|entry| gateway.recorder.tool_label(&name(entry.server), &entry.own))
             .collect();
         Self {
             about: About::of(&states),

@@ -18,7 +18,7 @@ pub use fault::Fault;
 
 use crate::balance::Tried;
 use crate::base::clock;
-use crate::config::{Config, ProxyRoute, ProxyTimeouts, Retry};
+use crate::config::{Config, ProxyRoute, ProxyTimeouts, Retry, Upstream};
 use crate::handler::Incoming;
 use crate::http::{Body, HeaderList, Hints, Known, Method, Response, ResponseHead, UpstreamTimes};
 use crate::upstream::group::{Answer, Cause, Failure, Group, Outgoing, Parts, Request, Ticket};
@@ -40,6 +40,7 @@ pub struct Proxy {
 /// One `[upstream.NAME]`.
 #[derive(Debug)]
 struct Target {
+    config: Upstream,
     group: Rc<Group>,
     timeouts: ProxyTimeouts,
     retry: Retry,
@@ -61,15 +62,25 @@ pub struct Fetched {
 
 impl Proxy {
     /// The proxy of a configuration; `None` where nothing is proxied. `seed` differs between
-    /// shards.
+    /// shards. Upstreams that `known`, the proxy of the configuration before, has just so stay
+    /// the same groups: their connections and what is known of their servers.
     #[must_use]
-    pub fn new(config: &Config, parts: Parts, seed: u64) -> Option<Rc<Self>> {
+    pub fn new(config: &Config, parts: Parts, seed: u64, known: Option<&Self>) -> Option<Rc<Self>> {
         if config.upstreams.is_empty() {
             return None;
         }
         let parts = Rc::new(parts);
-        let target = |upstream: &crate::config::Upstream| Target {
-            group: Group::new(upstream, Rc::clone(&parts), seed),
+        let same = |upstream: &Upstream| {
+            let mut groups = known.into_iter().flat_map(|known| &known.groups);
+            let found = groups.find(|target| target.config == *upstream);
+            found.map(|target| Rc::clone(&target.group))
+        };
+        let group = |upstream: &Upstream| {
+            same(upstream).unwrap_or_else(|| Group::new(upstream, Rc::clone(&parts), seed))
+        };
+        let target = |upstream: &Upstream| Target {
+            config: upstream.clone(),
+            group: group(upstream),
             timeouts: upstream.timeouts,
             retry: upstream.retry.clone(),
             budget: Budget::new(upstream.retry.budget),

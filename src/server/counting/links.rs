@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use crate::config::Config;
 use crate::filter::limit::{Batch, Hashing};
 use crate::net::mailbox::{Address, Inbox, mailbox};
 
@@ -27,13 +26,10 @@ pub struct Links {
 }
 
 impl Links {
-    /// The ends of all shards; none where the configuration limits nothing.
+    /// The ends of all shards.
     #[must_use]
-    pub fn connect(config: &Config, shards: u16, origin: Instant) -> Vec<Option<Self>> {
+    pub fn connect(shards: u16, origin: Instant) -> Vec<Self> {
         let shards_listed = 0..shards;
-        if !super::is_limited(config) {
-            return shards_listed.map(|_| None).collect();
-        }
         let hashing = Hashing::default();
         let (addresses, inboxes): (Vec<_>, Vec<_>) =
             shards_listed.clone().map(|_| mailbox(BATCHES_MAX)).unzip();
@@ -44,6 +40,6 @@ impl Links {
             hashing: hashing.clone(),
             origin,
         });
-        links.map(Some).collect()
+        links.collect()
     }
 }

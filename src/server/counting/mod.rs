@@ -14,6 +14,7 @@ pub(super) use pass::{Passage, Passing};
 
 use core::cell::RefCell;
 use core::future::{Future, poll_fn};
+use core::ops::Deref;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 use std::rc::Rc;
@@ -42,8 +43,20 @@ const OUTBOX_MAX: usize = 16 * 1024;
 const PER_IP_BYTES: usize = 10 << 20;
 
 /// What one shard counts, and asks others to count.
+///
+/// Each configuration has its own; they share what has been counted.
 #[derive(Debug)]
 pub struct Counting {
+    config: Arc<Config>,
+    places: LimitPlaces,
+    /// By rate limit, what responses tell about it.
+    told: Vec<Told>,
+    state: Rc<State>,
+}
+
+/// What outlives a configuration.
+#[derive(Debug)]
+pub struct State {
     links: Links,
     rates: RefCell<RateLimits>,
     slots: RefCell<SlotLimits>,
@@ -52,17 +65,37 @@ pub struct Counting {
     waiting: RefCell<Waiting>,
     /// Wakes [`serve`](Self::serve) to send the outbox.
     sender: RefCell<Option<Waker>>,
-    config: Arc<Config>,
-    /// By rate limit, what responses tell about it.
-    told: Vec<Told>,
     recorder: Rc<Recorder>,
 }
 
-/// Whether a configuration has limits that shards count together.
-fn is_limited(config: &Config) -> bool {
-    !config.rate_limits.is_empty()
-        || !config.connection_limits.is_empty()
-        || config.server.max_connections_per_ip.is_some()
+impl Deref for Counting {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+/// Where the limits of a configuration are counted: a limit keeps its place as long as a
+/// configuration names it, so that what was counted holds on when the file changes. By the
+/// limit's place in the configuration; the same on all shards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitPlaces {
+    /// Rate limits.
+    pub rates: Vec<u16>,
+    /// Connection limits, and behind them that of each address (`max_connections_per_ip`).
+    pub connections: Vec<u16>,
+}
+
+impl LimitPlaces {
+    /// Those of a first configuration: in its order.
+    #[must_use]
+    pub fn first(config: &Config) -> Self {
+        Self {
+            rates: (0..config.rate_limits.len() as u16).collect(),
+            connections: (0..=config.connection_limits.len() as u16).collect(),
+        }
+    }
 }
 
 /// A limit's rate in the bucket's units.
@@ -80,24 +113,44 @@ impl Counting {
     #[must_use]
     pub fn new(links: Links, config: &Arc<Config>, recorder: &Rc<Recorder>, seed: u64) -> Self {
         let shards = links.addresses.len() as u16;
-        let rates = config.rate_limits.iter();
-        let rates = rates.map(|limit| (rate(limit), limit.common.size));
-        let slots = config.connection_limits.iter();
-        let slots = slots.map(|limit| (limit.max, limit.common.size));
-        // Behind those that routes name.
-        let per_ip = config.server.max_connections_per_ip;
-        let slots = slots.chain(per_ip.map(|max| (max, PER_IP_BYTES)));
-        let slots = slots.map(|(max, bytes)| (max, bytes / usize::from(shards.max(1))));
-        Self {
-            rates: RefCell::new(RateLimits::new(links.own, shards, rates)),
-            slots: RefCell::new(SlotLimits::new(slots)),
+        let state = State {
+            rates: RefCell::new(RateLimits::new(links.own, shards, [])),
+            slots: RefCell::new(SlotLimits::new([])),
             outbox: RefCell::new((0..shards).map(|_| Vec::new()).collect()),
             waiting: RefCell::new(Waiting::new(seed)),
             sender: RefCell::new(None),
-            config: Arc::clone(config),
-            told: config.rate_limits.iter().map(Told::new).collect(),
             recorder: Rc::clone(recorder),
             links,
+        };
+        Self::with(Rc::new(state), config, LimitPlaces::first(config))
+    }
+
+    /// The same for a configuration that follows another: limits that it knows under the same
+    /// name have counted already, and count on under what it says.
+    #[must_use]
+    pub fn following(&self, config: &Arc<Config>, places: LimitPlaces) -> Self {
+        Self::with(Rc::clone(&self.state), config, places)
+    }
+
+    fn with(state: Rc<State>, config: &Arc<Config>, places: LimitPlaces) -> Self {
+        let shards = state.links.addresses.len().max(1);
+        for (place, limit) in places.rates.iter().zip(&config.rate_limits) {
+            let mut rates = state.rates.borrow_mut();
+            rates.set(*place, rate(limit), limit.common.size);
+        }
+        let limits = config.connection_limits.iter();
+        let limits = limits.map(|limit| (limit.max, limit.common.size));
+        // Behind those that routes name.
+        let per_ip = config.server.max_connections_per_ip;
+        let limits = limits.chain(per_ip.map(|max| (max, PER_IP_BYTES)));
+        for (place, (max, bytes)) in places.connections.iter().zip(limits) {
+            state.slots.borrow_mut().set(*place, max, bytes / shards);
+        }
+        Self {
+            told: config.rate_limits.iter().map(Told::new).collect(),
+            config: Arc::clone(config),
+            places,
+            state,
         }
     }
 
@@ -146,7 +199,9 @@ impl Counting {
 
     /// Tells a client what is left for it.
     pub(super) fn tell(&self, allowance: Allowance, response: &mut Response) {
-        if let Some(told) = self.told.get(usize::from(allowance.limit)) {
+        let mut places = self.places.rates.iter();
+        let at = places.position(|place| *place == allowance.limit);
+        if let Some(told) = at.and_then(|at| self.told.get(at)) {
             told.write(allowance.left, &mut response.headers);
         }
     }

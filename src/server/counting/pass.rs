@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::{Counting, refusal};
-use crate::config::{LimitKey, OnError, RateLimit, V6_PREFIX};
+use crate::config::{ConnectionLimit, LimitKey, OnError, RateLimit, V6_PREFIX};
 use crate::filter::limit::{
     Decided, Decision, Entered, Hashing, Home, Item, Keeper, Key, Passed, Place, Refund, Verdict,
 };
@@ -72,20 +72,20 @@ impl Counting {
     /// put into `kept`.
     pub(in crate::server) fn pass(self: &Rc<Self>, passing: Passing<'_>, kept: &Keeper) -> Passage {
         let places = self.places(passing);
-        if !places.iter().all(|place| self.owns(place.hash)) {
+        if !places.iter().all(|(_, place)| self.owns(place.hash)) {
             return Passage::Ask;
         }
         let passage = self.pass_rates(passing);
         if places.is_empty() || matches!(passage, Passage::Refused(_) | Passage::Ask) {
             return passage;
         }
-        for place in places {
+        for (limit, place) in places {
             let entered = match self.enter_for(self.links.own, &place) {
                 Entered::Yes => Some(true),
                 Entered::TooMany => Some(false),
                 Entered::NoMemory => None,
             };
-            if let Some(refused) = self.settle((place, passing.passed), entered, kept) {
+            if let Some(refused) = self.settle(limit, (place, passing.passed), entered, kept) {
                 return Passage::Refused(refused);
             }
         }
@@ -105,9 +105,9 @@ impl Counting {
         if matches!(passage, Passage::Refused(_)) {
             return passage;
         }
-        for place in self.places(passing) {
+        for (limit, place) in self.places(passing) {
             let entered = self.enter(&place, passing.now).await;
-            if let Some(refused) = self.settle((place, passing.passed), entered, kept) {
+            if let Some(refused) = self.settle(limit, (place, passing.passed), entered, kept) {
                 return Passage::Refused(refused);
             }
         }
@@ -126,9 +126,13 @@ impl Counting {
         client: IpAddr,
         (kept, now): (&Keeper, Instant),
     ) -> bool {
+        let at = self.config.connection_limits.len();
+        let Some(limit) = self.places.connections.get(at) else {
+            return true;
+        };
         let key = Key::of_address(client, V6_PREFIX);
         let place = Place {
-            limit: self.config.connection_limits.len() as u16,
+            limit: *limit,
             hash: self.links.hashing.hash(&key),
             key,
         };
@@ -154,6 +158,7 @@ impl Counting {
 
     fn counted<'a>(&'a self, passing: Passing<'_>, at: u16) -> Option<Counted<'a>> {
         let limit = self.config.rate_limits.get(usize::from(at))?;
+        let at = *self.places.rates.get(usize::from(at))?;
         let (hash, key) = self.hashed(&limit.common.key, passing)?;
         Some(Counted {
             limit,
@@ -332,17 +337,19 @@ impl Counting {
     }
 
     /// The places that a request needs.
-    fn places(&self, passing: Passing<'_>) -> Few<Place> {
+    fn places(&self, passing: Passing<'_>) -> Few<(&ConnectionLimit, Place)> {
         let limits = passing.guard.connection_limits.iter();
         limits
             .filter_map(|at| {
                 let limit = self.config.connection_limits.get(usize::from(*at))?;
+                let at = *self.places.connections.get(usize::from(*at))?;
                 let (hash, key) = self.hashed(&limit.common.key, passing)?;
-                Some(Place {
-                    limit: *at,
+                let place = Place {
+                    limit: at,
                     hash,
                     key,
-                })
+                };
+                Some((limit, place))
             })
             .collect()
     }
@@ -371,14 +378,11 @@ impl Counting {
     /// Keeps a place that was taken. `Some`: the request is refused.
     fn settle(
         self: &Rc<Self>,
+        limit: &ConnectionLimit,
         (place, passed): (Place, &Passed),
         entered: Option<bool>,
         kept: &Keeper,
     ) -> Option<Box<Response>> {
-        let limit = self
-            .config
-            .connection_limits
-            .get(usize::from(place.limit))?;
         let (counter, decided, refused) = match entered {
             Some(true) => {
                 Decided::Passed.note(&passed.place);

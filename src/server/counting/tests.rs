@@ -48,7 +48,7 @@ impl World {
             ..Config::default()
         });
         let origin = clock::mono();
-        let links = Links::connect(&config, 2, origin).into_iter().flatten();
+        let links = Links::connect(2, origin).into_iter();
         let recorder = |own| Rc::new(Recorder::new(own, &["none".into()], true));
         let shards: Vec<Rc<Counting>> = links
             .map(|links| {

@@ -55,7 +55,7 @@ pub(super) async fn serve(connection: &mut Connection, input: Input) -> Close {
         return Close::Now;
     };
     let mut driver = Driver {
-        server: &server,
+        server,
         place,
         address: connection.peer,
         tls: connection.tls.clone(),
@@ -129,7 +129,7 @@ enum Armed {
 }
 
 struct Driver<'a> {
-    server: &'a Rc<Server>,
+    server: Rc<Server>,
     place: &'a Place,
     address: SocketAddr,
     tls: Option<Rc<SeenTls>>,
@@ -184,6 +184,7 @@ impl Driver<'_> {
         cx: &mut Context<'_>,
     ) {
         self.requests += 1;
+        self.catch_up();
         self.server.recorder.count(Counter::Http2Streams);
         let http2 = &self.server.config.server.http2;
         if self.requests == self.last_request() && self.stage == Stage::Open {
@@ -196,7 +197,7 @@ impl Driver<'_> {
             return self.end(Reason::ENHANCE_YOUR_CALM, Counter::Http2StreamsAfterGoaway);
         }
         let stream = Stream {
-            server: Rc::clone(self.server),
+            server: Rc::clone(&self.server),
             peer: self.address,
             tls: self.tls.clone(),
             number: self.number,
@@ -212,13 +213,23 @@ impl Driver<'_> {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(Panicked)) => self.server.recorder.count(Counter::Panics),
             Poll::Pending => {
-                let server = Rc::clone(self.server);
+                let server = Rc::clone(&self.server);
                 spawn(async move {
                     if answering.await.is_err() {
                         server.recorder.count(Counter::Panics);
                     }
                 });
             }
+        }
+    }
+
+    /// Goes over to the newest configuration: a request is the first of it.
+    fn catch_up(&mut self) {
+        if let Some(newer) = self.server.newer() {
+            if let Some(entrance) = newer.entrance(self.entrance.key) {
+                self.entrance = Rc::clone(entrance);
+            }
+            self.server = newer;
         }
     }
 
@@ -244,8 +255,7 @@ impl Driver<'_> {
         }
         let is_overdue = self.place.fired().is_some();
         let is_drained = self.server.drain.has_begun();
-        let is_over = is_drained || self.is_spent();
-        if is_overdue || is_over && !self.is_busy() {
+        if is_overdue || self.is_spent() && !self.is_busy() {
             self.stage = Stage::Ending;
             self.peer.abrupt_shutdown(Reason::NO_ERROR);
         } else if is_drained && self.stage == Stage::Open {

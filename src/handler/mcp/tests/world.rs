@@ -21,7 +21,7 @@ use crate::handler::mcp::demo::{self, DemoLink, Wire};
 use crate::handler::mcp::link::*;
 use crate::handler::mcp::peers::{PeerMessage, Peers};
 use crate::handler::mcp::tasks::{Task, Tasks};
-use crate::handler::mcp::{Gateway, HttpRequest, Parts};
+use crate::handler::mcp::{Gateway, HttpRequest, Named, Parts};
 use crate::http::{Body, BodyError, Frame, RequestHead, Response};
 use crate::mcp::demo::Demo;
 use crate::mcp::revision::Revision;
@@ -183,14 +183,18 @@ impl Fleet {
         let connected = Peers::connect(shards);
         let outside = connected[0].0.clone();
         for ((peers, mailbox), wire) in connected.into_iter().zip(Wire::connect(shards)) {
-            let mut links: Vec<(Arc<str>, Rc<dyn Link>)> = Vec::new();
+            let mut links: Vec<Named> = Vec::new();
             let mut own = Vec::new();
             for (at, state) in states.iter().enumerate() {
                 let puppet = Rc::new(Puppet::default());
                 let name = state
                     .as_ref()
                     .map_or_else(|| format!("s{at}").into(), |s| Arc::clone(&s.name));
-                links.push((name, Rc::clone(&puppet) as Rc<dyn Link>));
+                links.push((
+                    ServerId(at as u16),
+                    name,
+                    Rc::clone(&puppet) as Rc<dyn Link>,
+                ));
                 own.push(puppet);
             }
             let id = ServerId(states.len() as u16);
@@ -202,7 +206,7 @@ impl Fleet {
                 peers: peers.clone(),
                 tasks: world.tasks(),
             });
-            links.push(("demo".into(), demo));
+            links.push((id, "demo".into(), demo));
             let lines = Rc::clone(&reported);
             let gateway = Gateway::new(Parts {
                 config: Arc::clone(&config),

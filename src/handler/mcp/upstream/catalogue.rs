@@ -59,7 +59,7 @@ impl Lists {
                         let name = &owner.config.name;
                         owner
                             .shard
-                            .log
+                            .log()
                             .warn("mcp", format_args!("server {name}: {error}"));
                         continue;
                     }
@@ -101,7 +101,7 @@ impl Lists {
                 }
                 Err(reason) => {
                     let name = &owner.config.name;
-                    owner.shard.log.warn(
+                    owner.shard.log().warn(
                         "mcp",
                         format_args!("server {name}: tool {} is left out: {reason}", tool.key),
                     );

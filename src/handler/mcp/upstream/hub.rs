@@ -250,7 +250,7 @@ impl Hub {
         let (duplex, ends) = Duplex::new(
             self.serial.get(),
             Arc::clone(&self.config.name),
-            self.shard.log.clone(),
+            self.shard.log().clone(),
             self.config.max_in_flight,
             session.is_some(),
             signals,

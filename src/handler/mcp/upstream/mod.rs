@@ -1,8 +1,10 @@
 //! The servers of the gateway: children on stdio, Streamable HTTP of both eras, HTTP+SSE.
 
+mod adopt;
 mod backoff;
 mod catalogue;
 mod duplex;
+mod early;
 mod filter;
 mod http;
 mod hub;

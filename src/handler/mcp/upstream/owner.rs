@@ -74,6 +74,8 @@ pub(crate) struct Owner {
     /// Somebody has needed the server, or it is to run in any case.
     is_wanted: Cell<bool>,
     is_stopped: Cell<bool>,
+    /// Shards that have no more calls of it, once it is not wanted any more.
+    left: Cell<u16>,
 }
 
 /// Which lists have changed.
@@ -146,6 +148,7 @@ impl Owner {
             restarts: Cell::new(0),
             is_wanted: Cell::new(!is_lazy),
             is_stopped: Cell::new(false),
+            left: Cell::new(0),
         });
         (owner, rung)
     }
@@ -196,6 +199,12 @@ impl Owner {
         self.set_status(Status::Starting);
     }
 
+    /// One more shard has no more calls of it. Gives how many have.
+    pub(crate) fn has_left(&self) -> u16 {
+        self.left.set(self.left.get() + 1);
+        self.left.get()
+    }
+
     /// Somebody needs the server.
     pub(crate) fn wake(&self) {
         if !self.is_wanted.replace(true) {
@@ -205,7 +214,7 @@ impl Owner {
 
     /// The configuration makes it unreachable for good.
     pub(crate) async fn never(&self, reason: &str) {
-        self.shard.log.error(
+        self.shard.log().error(
             "mcp",
             format_args!("server {} cannot be used: {reason}", self.config.name),
         );
@@ -340,7 +349,7 @@ impl Owner {
         }
         self.learn(&met);
         self.announce().await;
-        self.shard.log.info(
+        self.shard.log().info(
             "mcp",
             format_args!(
                 "server {} is ready: {} tools, {} prompts, {} resources",
@@ -501,9 +510,9 @@ impl Owner {
             wait.as_secs_f32()
         );
         if is_known {
-            self.shard.log.debug("mcp", line);
+            self.shard.log().debug("mcp", line);
         } else {
-            self.shard.log.warn("mcp", line);
+            self.shard.log().warn("mcp", line);
         }
         self.mark_down(reason).await;
     }

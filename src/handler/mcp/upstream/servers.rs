@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::early::Early;
 use super::http::{HttpServer, SessionSlot};
 use super::owner::Owner;
 use super::relay::follow;
@@ -18,7 +19,7 @@ use super::wire::{Caller, Events, Note, SentCall, Watch};
 use crate::base::channel::{Sender, bounded};
 use crate::config::{Isolate, McpServer, McpTarget};
 use crate::handler::mcp::link::{
-    Call, Client, Event, Fault, Link, LogLevel, Reply, ServerId, SessionKey,
+    Call, Client, Event, Fault, Link, LogLevel, PlannedServer, Reply, ServerId, SessionKey,
 };
 use crate::mcp::revision::{Era, Revision};
 use crate::net::timer::{Either, race, within};
@@ -27,82 +28,53 @@ use crate::net::{sleep, spawn};
 /// Events of a call that may wait for its client; beyond it the server waits.
 const EVENTS_MAX: usize = 16;
 /// How long servers are told at the end that their sessions are over.
-const FAREWELL_MAX: Duration = Duration::from_secs(2);
+pub(super) const FAREWELL_MAX: Duration = Duration::from_secs(2);
 /// How often channels are looked over.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// All configured servers as one shard sees them.
 pub struct Servers {
-    links: Vec<Rc<ServerLink>>,
-    owners: BTreeMap<ServerId, Rc<Owner>>,
-    shard: Rc<Shard>,
+    /// Those of the configuration, and older ones with calls under way.
+    pub(super) links: RefCell<BTreeMap<ServerId, Rc<ServerLink>>>,
+    pub(super) owners: RefCell<BTreeMap<ServerId, Rc<Owner>>>,
+    pub(super) shard: Rc<Shard>,
+    /// The servers of the configuration, in order.
+    pub(super) order: RefCell<Vec<ServerId>>,
+    pub(super) early: RefCell<Early>,
 }
 
 /// One server as one shard sees it.
-struct ServerLink {
-    id: ServerId,
-    config: Arc<McpServer>,
-    shard: Rc<Shard>,
-    http: Option<Rc<HttpServer>>,
+pub(super) struct ServerLink {
+    pub(super) id: ServerId,
+    pub(super) config: Arc<McpServer>,
+    pub(super) shard: Rc<Shard>,
+    pub(super) http: Option<Rc<HttpServer>>,
     route: RefCell<Option<Arc<Route>>>,
     /// Calls that wait for the first word about the server.
     waiting: RefCell<Vec<Sender<()>>>,
     /// How many clients of this shard watch a resource.
     watches: RefCell<HashMap<Box<str>, usize>>,
     /// Why the server can never be reached, if so.
-    unusable: Option<String>,
+    pub(super) unusable: Option<String>,
 }
 
 /// The front's handle of a server.
-struct Handle(Rc<ServerLink>);
+pub(super) struct Handle(pub(super) Rc<ServerLink>);
 
 impl Servers {
     /// Starts this shard's part: looks after the servers that are its own. Must run on the
-    /// shard's thread, which then has to [`serve`](Self::serve). A server's id is its place in
-    /// the list.
+    /// shard's thread, which then has to [`serve`](Self::serve).
     #[must_use]
-    pub fn start(shard: Shard, servers: &[McpServer]) -> Rc<Self> {
-        let shard = Rc::new(shard);
-        let links = servers
-            .iter()
-            .zip(0u16..)
-            .map(|(config, id)| ServerLink::new(ServerId(id), config, &shard))
-            .map(Rc::new)
-            .collect::<Vec<_>>();
-        let mut owners = BTreeMap::new();
-        for link in &links {
-            if shard.wires.owner(link.id) != shard.wires.own {
-                continue;
-            }
-            let (owner, bell) = Owner::new(
-                link.id,
-                Rc::clone(&shard),
-                Arc::clone(&link.config),
-                link.http.clone(),
-            );
-            match &link.unusable {
-                None => spawn(Rc::clone(&owner).run(bell)),
-                Some(reason) => {
-                    let (owner, reason) = (Rc::clone(&owner), reason.clone());
-                    spawn(async move { owner.never(&reason).await });
-                }
-            }
-            owners.insert(link.id, owner);
-        }
-        Rc::new(Self {
-            links,
-            owners,
-            shard,
-        })
-    }
-
-    /// A link to each server, in the order of their ids.
-    #[must_use]
-    pub fn links(&self) -> Vec<Rc<dyn Link>> {
-        self.links
-            .iter()
-            .map(|link| Rc::new(Handle(Rc::clone(link))) as Rc<dyn Link>)
-            .collect()
+    pub fn start(shard: Shard, planned: &[PlannedServer]) -> Rc<Self> {
+        let servers = Rc::new(Self {
+            links: RefCell::default(),
+            owners: RefCell::default(),
+            shard: Rc::new(shard),
+            order: RefCell::default(),
+            early: RefCell::default(),
+        });
+        servers.begin(planned);
+        servers
     }
 
     /// Ends children and sessions; to be called when the shard drains, while
@@ -110,14 +82,16 @@ impl Servers {
     pub async fn stop(&self) {
         // Each at its own pace, not one after the other.
         let (sender, mut ended) = bounded::<()>(1);
-        for owner in self.owners.values() {
-            let (owner, sender) = (Rc::clone(owner), sender.clone());
+        let owners: Vec<_> = self.owners.borrow().values().cloned().collect();
+        for owner in owners {
+            let (owner, sender) = (owner, sender.clone());
             spawn(async move {
                 owner.stop().await;
                 drop(sender);
             });
         }
-        for link in &self.links {
+        let links: Vec<_> = self.links.borrow().values().cloned().collect();
+        for link in links {
             if let Some(http) = link.http.clone() {
                 let sender = sender.clone();
                 spawn(async move {
@@ -133,7 +107,7 @@ impl Servers {
 
     /// Reads the notes of all shards, for ever. Not a task of its own: what is left of a
     /// crashed shard's tasks would take notes from its successor.
-    pub async fn serve(&self) {
+    pub async fn serve(self: &Rc<Self>) {
         let own = self.shard.wires.own;
         for shard in 0..self.shard.wires.shards() {
             if shard != own {
@@ -146,15 +120,20 @@ impl Servers {
                 Either::First(Ok(note)) => self.note(note),
                 Either::First(Err(_)) => return,
                 Either::Second(()) => {
-                    self.owners.values().for_each(|owner| owner.hub.sweep());
+                    let owners: Vec<_> = self.owners.borrow().values().cloned().collect();
+                    owners.iter().for_each(|owner| owner.hub.sweep());
                     tick = Box::pin(sleep(SWEEP_INTERVAL));
                 }
             }
         }
     }
 
-    fn note(&self, note: Note) {
+    pub(super) fn note(self: &Rc<Self>, note: Note) {
+        let Some(note) = self.early.borrow_mut().put_aside(note) else {
+            return;
+        };
         match note {
+            Note::Left(id) => self.left(id),
             Note::Call(id, call) => self.owned(id, |owner| {
                 owner.wake();
                 owner.hub.call(*call);
@@ -171,31 +150,8 @@ impl Servers {
                 uri,
                 watching,
             } => self.owned(server, |owner| owner.watch(shard, uri, watching)),
-            Note::Session {
-                server,
-                key,
-                caller,
-                stale,
-                reply,
-            } => {
-                if let Some(http) = self.link(server).and_then(|link| link.http.as_ref()) {
-                    http.make_for(key, *caller, stale.as_deref(), reply);
-                }
-            }
-            Note::WatchFor(id, watch) => {
-                if let Some(http) = self.link(id).and_then(|link| link.http.as_ref()) {
-                    http.watch_for(*watch);
-                }
-            }
-            Note::Ask {
-                server,
-                key,
-                asked,
-                reply,
-            } => {
-                let http = self.link(server).and_then(|link| link.http.as_ref());
-                let is_taken = http.is_some_and(|http| http.ask_here(key, &asked));
-                let _ = reply.try_send(is_taken);
+            note @ (Note::Session { .. } | Note::WatchFor(..) | Note::Ask { .. }) => {
+                self.session_note(note);
             }
             Note::Notify(id, session, message) => {
                 self.owned(id, |owner| owner.hub.notify(session, &message));
@@ -212,8 +168,8 @@ impl Servers {
                 }
             }
             Note::Hello => {
-                for owner in self.owners.values() {
-                    let owner = Rc::clone(owner);
+                let owners: Vec<_> = self.owners.borrow().values().cloned().collect();
+                for owner in owners {
                     spawn(async move { owner.announce().await });
                 }
             }
@@ -224,20 +180,54 @@ impl Servers {
         }
     }
 
-    fn link(&self, id: ServerId) -> Option<&Rc<ServerLink>> {
-        self.links.get(usize::from(id.0))
+    /// A note about clients' own sessions at a server.
+    fn session_note(&self, note: Note) {
+        match note {
+            Note::Session {
+                server,
+                key,
+                caller,
+                stale,
+                reply,
+            } => {
+                if let Some(http) = self.link(server).and_then(|link| link.http.clone()) {
+                    http.make_for(key, *caller, stale.as_deref(), reply);
+                }
+            }
+            Note::WatchFor(id, watch) => {
+                if let Some(http) = self.link(id).and_then(|link| link.http.clone()) {
+                    http.watch_for(*watch);
+                }
+            }
+            Note::Ask {
+                server,
+                key,
+                asked,
+                reply,
+            } => {
+                let http = self.link(server).and_then(|link| link.http.clone());
+                let is_taken = http.is_some_and(|http| http.ask_here(key, &asked));
+                let _ = reply.try_send(is_taken);
+            }
+            _ => {}
+        }
+    }
+
+    fn link(&self, id: ServerId) -> Option<Rc<ServerLink>> {
+        self.links.borrow().get(&id).cloned()
     }
 
     fn owned(&self, id: ServerId, act: impl FnOnce(&Rc<Owner>)) {
-        if let Some(owner) = self.owners.get(&id) {
-            act(owner);
+        let owner = self.owners.borrow().get(&id).cloned();
+        if let Some(owner) = owner {
+            act(&owner);
         }
     }
 }
 
 impl ServerLink {
-    fn new(id: ServerId, config: &McpServer, shard: &Rc<Shard>) -> Self {
-        let config = Arc::new(config.clone());
+    pub(super) fn new(id: ServerId, config: &Arc<McpServer>, shard: &Rc<Shard>) -> Self {
+        let config = Arc::clone(config);
         let (mut http, mut unusable) = (None, None);
         if let McpTarget::Http { url, headers, .. } = &config.target {
             match HttpServer::new(id, Arc::clone(&config), url, headers, Rc::clone(shard)) {

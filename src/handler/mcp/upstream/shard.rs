@@ -1,6 +1,6 @@
 //! What every part of the gateway's server side on one shard uses.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 
 use bytes::Bytes;
 
@@ -13,6 +13,7 @@ use crate::handler::mcp::link::{ServerEvent, SessionKey};
 use crate::handler::mcp::peers::{PeerMessage, Peers, Question};
 use crate::net::across;
 use crate::net::process::Spawner;
+use crate::net::tls::TlsConnector;
 use crate::upstream::Parts;
 
 /// Handed in when the shard starts.
@@ -20,11 +21,11 @@ use crate::upstream::Parts;
 pub struct Shard {
     pub(crate) wires: Wires,
     pub(crate) peers: Peers,
-    pub(crate) log: Logger,
+    log: RefCell<Logger>,
     pub(crate) spawner: Spawner,
-    pub(crate) parts: Parts,
+    parts: RefCell<Parts>,
     /// `[mcp] max_message_size`
-    pub(crate) message_bytes_max: usize,
+    message_bytes_max: Cell<usize>,
     tickets: Cell<u64>,
     starts: Starts,
 }
@@ -64,10 +65,10 @@ impl Shard {
         Self {
             wires,
             peers,
-            log,
+            log: RefCell::new(log),
             spawner,
-            parts,
-            message_bytes_max,
+            parts: RefCell::new(parts),
+            message_bytes_max: Cell::new(message_bytes_max),
             tickets: Cell::new(0),
             starts: {
                 let (taken, free) = bounded(STARTS_MAX);
@@ -77,6 +78,28 @@ impl Shard {
                 }
             },
         }
+    }
+
+    /// Another configuration holds.
+    pub fn adopt(&self, log: &Logger, tls: &TlsConnector, message_bytes_max: usize) {
+        self.log.replace(log.clone());
+        self.parts.borrow_mut().tls = tls.clone();
+        self.message_bytes_max.set(message_bytes_max);
+    }
+
+    /// Diagnostics.
+    pub(crate) fn log(&self) -> Ref<'_, Logger> {
+        self.log.borrow()
+    }
+
+    /// What connections are made with.
+    pub(crate) fn parts(&self) -> Ref<'_, Parts> {
+        self.parts.borrow()
+    }
+
+    /// Largest message of a server.
+    pub(crate) const fn message_bytes_max(&self) -> usize {
+        self.message_bytes_max.get()
     }
 
     /// Waits until another child may start.

@@ -174,14 +174,14 @@ async fn write_all(mut stdin: PipeWriter, mut outgoing: Receiver<bytes::Bytes>) 
 }
 
 async fn read_messages(mut stdout: PipeReader, duplex: &Duplex, shard: &Shard) {
-    let bytes_max = shard.message_bytes_max;
+    let bytes_max = shard.message_bytes_max();
     let mut lines = Lines::new(bytes_max);
     // A silent child holds no buffer.
     while stdout.readable().await.is_ok() {
-        let mut buffer = shard.parts.buffers.large();
+        let mut buffer = shard.parts().buffers.large();
         let got = stdout.read(&mut buffer).await;
         lines.push(&buffer);
-        shard.parts.buffers.give_back(buffer);
+        shard.parts().buffers.give_back(buffer);
         if matches!(got, Ok(0) | Err(_)) {
             return;
         }
@@ -212,7 +212,7 @@ async fn read_errors(mut stderr: PipeReader, shard: &Shard, name: &str, last_wor
             };
             let line = String::from_utf8_lossy(&line);
             shard
-                .log
+                .log()
                 .info("mcp", format_args!("server {name} says: {line}"));
             let mut last_words = last_words.borrow_mut();
             last_words.clear();

@@ -200,6 +200,8 @@ pub(crate) enum Note {
     Relist(ServerId, Sender<Arc<Route>>),
     /// Somebody needs the server.
     Wake(ServerId),
+    /// A shard has no more calls of a server that is not in the configuration any more.
+    Left(ServerId),
     /// A call failed in a way that makes the owner look after the server.
     Trouble(ServerId),
 }

@@ -236,7 +236,7 @@ impl HttpServer {
         };
         if let Err(problem) = outcome {
             let (name, reason) = (&self.config.name, problem.reason());
-            self.shard.log.debug(
+            self.shard.log().debug(
                 "mcp",
                 format_args!("server {name}: a notification failed: {reason}"),
             );

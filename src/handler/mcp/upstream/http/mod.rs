@@ -177,12 +177,13 @@ impl HttpServer {
             .cloned()
             .collect();
         let (own, shards) = (shard.wires.own, shard.wires.shards());
+        let parts = shard.parts().clone();
         Ok(Self {
             id,
-            client: Client::new(endpoint.origin.clone(), &headers, shard.parts.clone()),
+            client: Client::new(endpoint.origin.clone(), &headers, parts),
             endpoint: RefCell::new(Rc::new(endpoint)),
             sessions: Sessions::default(),
-            message_bytes_max: shard.message_bytes_max,
+            message_bytes_max: shard.message_bytes_max(),
             in_flight: Places::new(config.max_in_flight.div_ceil(usize::from(shards))),
             listeners: Places::new(LISTENERS_MAX),
             flights: Flights::default(),
