@@ -154,6 +154,7 @@ fn exchange(name: &str, gateway: &Rc<Gateway>, fields: &[(&str, &str)], body: &'
             head: &head,
             below: "",
             body: Body::Full(body.clone()),
+            body_bytes_max: None,
             now,
         };
         let mut handling = pin!(gateway.handle(request, &mut response));

@@ -152,6 +152,7 @@ pub(super) async fn answer(
         return true;
     };
     let endpoint = found.endpoint;
+    let place = (endpoint, exchange);
     let mut refusal = None;
     if let Some(guard) = &endpoint.guard {
         let waiting = match passed_before(exchange)
@@ -173,14 +174,7 @@ pub(super) async fn answer(
     if let Some(refusal) = refusal {
         *response = *refusal;
         if !endpoint.settings.error_pages.is_empty() {
-            Box::pin(error_page::replace(
-                server,
-                (endpoint, exchange),
-                head,
-                now,
-                response,
-            ))
-            .await;
+            Box::pin(error_page::replace(server, place, head, now, response)).await;
         }
         return true;
     }
@@ -201,14 +195,7 @@ pub(super) async fn answer(
     }
     let settings = &endpoint.settings;
     if !settings.error_pages.is_empty() {
-        Box::pin(error_page::replace(
-            server,
-            (endpoint, exchange),
-            head,
-            now,
-            response,
-        ))
-        .await;
+        Box::pin(error_page::replace(server, place, head, now, response)).await;
     }
     if !settings.is_uncompressed
         && let Some(plan) = server.encoding.compressor().decide(head, response)
