@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(
             core::str::from_utf8(text).unwrap(),
             "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,\
-             \"detail\":\"no \\\"route\\\" for\\u000a/x\\\\y é\"}"
+             \"detail\":\"no \\\"route\\\" for\\n/x\\\\y é\"}"
         );
         assert_eq!(
             response.headers.get(Known::ContentType),

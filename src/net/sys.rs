@@ -255,6 +255,25 @@ pub fn run_when_idle() {
     }
 }
 
+/// Lets threads keep what they free of memory, up to 8 MiB each: encoders are made for a body
+/// and take a megabyte or two, whose pages the kernel would have to clear anew for each (200
+/// page faults, a quarter of what compressing 114 KB with Brotli costs). Larger pieces than
+/// 4 MiB go back at once, as by default. Call it before other threads are started.
+#[cfg(target_env = "gnu")]
+pub fn keep_freed_memory() {
+    const KEPT_BYTES_MAX: libc::c_int = 8 << 20;
+    const PIECE_BYTES_MAX: libc::c_int = 4 << 20;
+    // SAFETY: sets two numbers of the allocator, which takes its own lock.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, PIECE_BYTES_MAX);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES_MAX);
+    }
+}
+
+/// Other C libraries have no such setting.
+#[cfg(not(target_env = "gnu"))]
+pub fn keep_freed_memory() {}
+
 /// Raises the soft limit of open files to the hard one. Returns the old and new soft limits.
 pub fn raise_file_limit() -> io::Result<(u64, u64)> {
     let mut limit = libc::rlimit {

@@ -1,5 +1,7 @@
 //! Pages instead of errors (`error_pages`; nginx: `error_page`).
 
+use core::pin::Pin;
+
 use crate::base::clock::Now;
 use crate::config::Handler;
 use crate::handler::Incoming;
@@ -35,9 +37,23 @@ const OF_THE_ERROR: [&str; 7] = [
     "RateLimit",
 ];
 
+/// Puts a page into the place of an error, if the route has any.
+pub(super) fn page<'a>(
+    server: &'a Server,
+    asked: (&'a Endpoint, &'a Exchange),
+    head: &'a RequestHead,
+    now: Now,
+    response: &'a mut Response,
+) -> Option<Pin<Box<dyn Future<Output = ()> + 'a>>> {
+    if asked.0.settings.error_pages.is_empty() {
+        return None;
+    }
+    Some(Box::pin(replace(server, asked, head, now, response)))
+}
+
 /// Puts the route's page into the place of an error, under the error's status. What a server
 /// behind has answered stays, and so does an error whose page cannot be had.
-pub(super) async fn replace(
+async fn replace(
     server: &Server,
     (endpoint, exchange): (&Endpoint, &Exchange),
     head: &RequestHead,

@@ -1,6 +1,7 @@
 //! The life of a request, from its head to its response. Every choice between the stages is made
 //! here; how bytes come and go is the driver's (`h1`).
 
+use core::pin::Pin;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -152,29 +153,14 @@ pub(super) async fn answer(
         return true;
     };
     let endpoint = found.endpoint;
-    let place = (endpoint, exchange);
-    let mut refusal = None;
-    if let Some(guard) = &endpoint.guard {
-        let waiting = match passed_before(exchange)
-            .unwrap_or_else(|| pass(server, guard, (head, exchange), now))
-        {
-            Passage::Open => None,
-            // In a box: nearly all requests pass at once.
-            passage => Some(Box::pin(wait(
-                server,
-                guard,
-                (head, exchange),
-                (passage, now),
-            ))),
-        };
-        if let Some(waiting) = waiting {
-            refusal = waiting.await;
-        }
-    }
-    if let Some(refusal) = refusal {
+    let page = |response| error_page::page(server, (endpoint, exchange), head, now, response);
+    if let Some(guard) = &endpoint.guard
+        && let Some(waiting) = guarded(server, guard, (head, exchange), now)
+        && let Some(refusal) = waiting.await
+    {
         *response = *refusal;
-        if !endpoint.settings.error_pages.is_empty() {
-            Box::pin(error_page::replace(server, place, head, now, response)).await;
+        if let Some(page) = page(response) {
+            page.await;
         }
         return true;
     }
@@ -193,17 +179,34 @@ pub(super) async fn answer(
         server.recorder.count(Counter::Panics);
         *response = Problem::Internal.response();
     }
-    let settings = &endpoint.settings;
-    if !settings.error_pages.is_empty() {
-        Box::pin(error_page::replace(server, place, head, now, response)).await;
+    if let Some(page) = page(response) {
+        page.await;
     }
-    if !settings.is_uncompressed
+    if !endpoint.settings.is_uncompressed
         && let Some(plan) = server.encoding.compressor().decide(head, response)
     {
         // Boxed, so that what is not compressed costs the future no room.
         Box::pin(server.encoding.encode(head, response, plan)).await;
     }
     handled.is_ok()
+}
+
+/// A wait at a guard. Gives a refusal, if it ends with one.
+type Waiting<'a> = Pin<Box<dyn Future<Output = Option<Box<Response>>> + 'a>>;
+
+/// What a request that a guard does not let through at once waits for; in a box, since nearly all
+/// pass.
+fn guarded<'a>(
+    server: &'a Server,
+    guard: &'a Guard,
+    asked: (&'a RequestHead, &'a Exchange),
+    now: Now,
+) -> Option<Waiting<'a>> {
+    let passage = passed_before(asked.1).unwrap_or_else(|| pass(server, guard, asked, now));
+    match passage {
+        Passage::Open => None,
+        passage => Some(Box::pin(wait(server, guard, asked, (passage, now)))),
+    }
 }
 
 /// The filters between route and handler, in this order: who, how often, how many at once.

@@ -36,7 +36,7 @@ use crate::net::listener::BoundListener;
 use crate::net::process::Spawner;
 use crate::net::resolve::Resolver;
 use crate::net::runtime::{Driver, Runtime};
-use crate::net::sys::{TerminationSignals, raise_file_limit};
+use crate::net::sys::{TerminationSignals, keep_freed_memory, raise_file_limit};
 use crate::server::{Links, ListenerKey};
 use crate::shard::{Ends, Generation};
 use crate::supervisor::certificates::Certificates;
@@ -118,6 +118,7 @@ fn start(loaded: Loaded, options: Options) -> Result<(), Failure> {
     let started = Now::read();
     // Before the first thread, which would otherwise be interrupted instead.
     let signals = TerminationSignals::block().map_err(Failure::system("block signals"))?;
+    keep_freed_memory();
     let limit_before = raise_file_limit().ok().map(|(before, _)| before);
     // Before anything else is touched: a folder that is missing stops a start, not a server.
     let logs = Rc::new(Logs::open(&loaded.config.log)?);

@@ -192,15 +192,6 @@ fn every_variable_has_nginxs_form() {
             "$ssl_client_s_dn $ssl_client_i_dn $ssl_client_fingerprint",
             "CN=client,O=Ring\\x5C, Way CN=issuer 00ff",
         ),
-        ("$connection $connection_requests $pipe", "77 3 p"),
-        (
-            "$bytes_sent $request_length $request_completion",
-            "353 300 OK",
-        ),
-        ("$limit_req_status $limit_conn_status", "DELAYED -"),
-        ("$arg_x|$arg_y|$cookie_b|$cookie_c", "%22|-|2|-"),
-        ("$document_uri|$http2|", "/mcp||"),
-        ("$upstream_addr $upstream_status", "- -"),
         (
             "%(m)s %(U)s %(q)s %(H)s %(B)s",
             "POST /mcp x=%22 HTTP/1.1 153",
@@ -354,4 +345,40 @@ fn addresses_are_written_as_people_know_them() {
         push_address(&mut out, address.parse().unwrap());
         assert_eq!(out, text.as_bytes());
     }
+}
+
+#[test]
+fn connections_limits_servers_arguments_and_cookies_are_told() {
+    let mut response = Response::new(200);
+    let head = head(&[("Cookie", b"a=1"), ("Cookie", b"b=2; c3=")]);
+    for (template, expected) in [
+        ("$connection $connection_requests $pipe", "77 3 p"),
+        ("$bytes_sent $request_length", "353 300"),
+        ("$request_completion", "OK"),
+        ("$limit_req_status $limit_conn_status", "DELAYED -"),
+        ("$arg_x|$arg_y|$cookie_b|$cookie_c3|$cookie_c", "%22|-|2||-"),
+        ("$document_uri|$http2|", "/mcp||"),
+        ("$upstream_addr $upstream_status", "- -"),
+    ] {
+        assert_eq!(line(&head, template), format!("{expected}\n"));
+    }
+    let asked = |address: &str, status, times| AskedServer {
+        address: address.into(),
+        status,
+        times,
+    };
+    let times = |millis| UpstreamTimes {
+        connect: None,
+        header: Duration::from_millis(millis),
+        response: None,
+    };
+    response.upstream = Some(times(7));
+    response.asked = vec![
+        asked("a:1", None, Some(times(3))),
+        asked("b:2", Some(502), None),
+    ];
+    let template = format("$upstream_addr|$upstream_status|$upstream_header_time");
+    let got = line_of(&head, &response, seen(), &template);
+    assert_eq!(got, "a:1, b:2|-, 502|0.003, 0.007\n");
+    assert!(!line(&head, "$hostname!").starts_with("$"));
 }
