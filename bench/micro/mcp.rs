@@ -149,7 +149,6 @@ fn exchange(name: &str, gateway: &Rc<Gateway>, fields: &[(&str, &str)], body: &'
     let mut run = || {
         response.clear();
         let request = HttpRequest {
-            body_bytes_max: None,
             is_former: false,
             head: &head,
             below: "",

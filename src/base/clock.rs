@@ -24,6 +24,14 @@ impl Now {
     }
 }
 
+/// The monotonic clock in microseconds, as other programs of this machine read it, too.
+#[must_use]
+pub fn monotonic_micros() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let (seconds, nanos) = (now.tv_sec as u64, now.tv_nsec as u64);
+    seconds * 1_000_000 + nanos / 1000
+}
+
 /// Reads the monotonic clock alone, where no date is wanted.
 #[must_use]
 pub fn mono() -> Instant {

@@ -37,6 +37,8 @@ pub(super) enum Command {
     Call(CallArgs),
     /// Ask a running gateway whether it is healthy (for containers without curl)
     Healthcheck(HealthcheckArgs),
+    /// Have a running gateway start the program anew and hand over to it, without a pause
+    Upgrade(UpgradeArgs),
     /// Make a self-signed certificate and its key, to try TLS with
     Certs(CertsArgs),
     /// About the configuration file
@@ -143,6 +145,20 @@ pub(super) struct HealthcheckArgs {
     /// Configuration file of the local gateway, which tells its address; ringway.toml if it is
     /// there
     #[arg(short, long, value_name = "FILE", conflicts_with = "url")]
+    pub(super) config: Option<PathBuf>,
+}
+
+/// `ringway upgrade`
+#[derive(Args, Clone, Debug)]
+pub(super) struct UpgradeArgs {
+    /// Number of the running process
+    #[arg(long, value_name = "PID")]
+    pub(super) pid: Option<i32>,
+    /// File with that number; server.pidfile of the configuration if nothing is said
+    #[arg(long, value_name = "FILE")]
+    pub(super) pidfile: Option<PathBuf>,
+    /// Configuration file that names the pidfile
+    #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }
 

@@ -15,6 +15,7 @@ mod healthcheck;
 mod schema;
 mod terminal;
 mod tools;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -74,6 +75,7 @@ fn run(
         Some(Command::Tools(args)) => tools::run(&args, terminal, env),
         Some(Command::Call(args)) => call::run(&args, terminal, env),
         Some(Command::Certs(args)) => certs::run(&args, terminal),
+        Some(Command::Upgrade(args)) => upgrade::run(&args, terminal, env),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args, terminal, env),
         Some(Command::Config(args)) => match args.command {
             ConfigCommand::Schema => {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -30,6 +30,20 @@ impl BoundListener {
     /// `address` may have port 0; see [`address`](Self::address).
     pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<Self> {
         Self::bind_with(address, backlog, true)
+    }
+
+    /// A listening TCP socket that this process was started with.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn inherited(fd: OwnedFd) -> io::Result<Self> {
+        let socket = Socket::from(fd);
+        let is_fit = socket.r#type()? == Type::STREAM && socket.is_listener()?;
+        let address = socket.local_addr()?.as_socket().filter(|_| is_fit);
+        let address = address
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no listening socket"))?;
+        socket.set_tcp_nodelay(true)?;
+        Ok(Self { socket, address })
     }
 
     /// Fails with `AddrInUse` if any other process listens on the address, even one that would
@@ -75,6 +89,12 @@ impl BoundListener {
             socket: self.socket.try_clone()?,
             address: self.address,
         })
+    }
+}
+
+impl AsFd for BoundListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -199,6 +199,12 @@ pub(super) fn reap(pid: u32) -> io::Result<Option<ExitStatus>> {
     }
 }
 
+/// Asks a process that this one has started to end.
+pub fn terminate(pid: u32) {
+    // SAFETY: kill takes two integers.
+    unsafe { libc::kill(pid as libc::pid_t, libc::SIGTERM) };
+}
+
 /// Sends a signal to a whole process group. An empty group is not an error.
 pub(super) fn signal_group(group: u32, signal: libc::c_int) {
     // SAFETY: kill takes two integers. The group is one that we created and not yet reaped.
@@ -226,20 +232,52 @@ pub(super) fn tie_child(command: &mut Command, parent: u32, file_limit: Option<u
             if libc::getppid() as u32 != parent {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
-            if let Some(soft) = file_limit {
-                let mut limit = libc::rlimit {
-                    rlim_cur: 0,
-                    rlim_max: 0,
-                };
-                check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
-                limit.rlim_cur = soft.min(limit.rlim_max);
-                check(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))?;
-            }
         }
-        Ok(())
+        lower_file_limit(file_limit)
     };
     // SAFETY: the closure allocates nothing and calls only async-signal-safe functions.
     unsafe { command.pre_exec(setup) };
+}
+
+/// Takes a descriptor that this process was started with. Children do not get it.
+///
+/// # Errors
+/// There is none of that number.
+pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_SETFD takes an integer; a number that is no descriptor gives EBADF.
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, as the call above shows, and it was opened by the process that started
+    // this one: nothing in this one owns it. Each number is taken once, at the start.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Has a program get these descriptors under the same numbers, and the soft limit of open files
+/// that this one was started with.
+pub fn hand_down(command: &mut Command, descriptors: Vec<RawFd>, file_limit: Option<u64>) {
+    let setup = move || {
+        for descriptor in &descriptors {
+            // SAFETY: F_SETFD takes an integer and is async-signal-safe.
+            check(unsafe { libc::fcntl(*descriptor, libc::F_SETFD, 0) })?;
+        }
+        lower_file_limit(file_limit)
+    };
+    // SAFETY: the closure allocates nothing and calls only async-signal-safe functions.
+    unsafe { command.pre_exec(setup) };
+}
+
+/// Sets the soft limit of open files, below the hard one. Async-signal-safe.
+fn lower_file_limit(soft: Option<u64>) -> io::Result<()> {
+    let Some(soft) = soft else { return Ok(()) };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a local that outlives the call.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    limit.rlim_cur = soft.min(limit.rlim_max);
+    // SAFETY: as above.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
+    Ok(())
 }
 
 /// From now on the calling thread runs only when no other thread wants the core; where the

@@ -47,7 +47,6 @@ impl Drain {
 
     /// Begins: connections close after their next response. HTTP/2 clients are told now.
     pub fn begin(&self, deadlines: &Deadlines) {
-        self.announce();
         self.begun.set(true);
         deadlines.wake_watchers();
     }

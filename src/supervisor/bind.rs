@@ -43,8 +43,34 @@ pub(super) fn bind(
     bind_more(address, shards, backlog)
 }
 
-/// The same at an address where this process or its predecessor listens already.
-pub(super) fn bind_more(
+/// As many sockets as shards, or more, those that were handed over among them. Where no further
+/// one may be bound beside them, shards share one queue: whoever is free takes.
+pub(super) fn fill_up(
+    handed: Vec<BoundListener>,
+    shards: usize,
+    backlog: u32,
+) -> Result<Vec<BoundListener>, BindError> {
+    let mut sockets = handed;
+    let missing = shards.saturating_sub(sockets.len());
+    let Some(address) = sockets.first().map(BoundListener::address) else {
+        return Ok(sockets);
+    };
+    match bind_more(address, missing, backlog) {
+        Ok(more) => sockets.extend(more),
+        Err(_) => {
+            for at in 0..missing {
+                if let Some(socket) = sockets.get(at) {
+                    let clone = socket.try_clone();
+                    let clone = clone.map_err(|error| BindError::Failed { address, error })?;
+                    sockets.push(clone);
+                }
+            }
+        }
+    }
+    Ok(sockets)
+}
+
+fn bind_more(
     address: SocketAddr,
     shards: usize,
     backlog: u32,

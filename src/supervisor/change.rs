@@ -36,6 +36,7 @@ impl Watch {
             return;
         }
         log.info("reload", format_args!("reading the configuration: {why}"));
+        self.setting.notify.reloading();
         match self.prepare() {
             Ok(ready) => self.go_over(ready),
             Err(refused) => {
@@ -51,6 +52,7 @@ impl Watch {
                 collector.life.reloads_failed += 1;
                 collector.life.last_reload = Now::read().unix;
                 collector.life.has_reload_failed = true;
+                self.setting.notify.ready();
             }
         }
         // Also after a failure: the file that is to be mended is watched.
@@ -182,6 +184,7 @@ impl Watch {
             collector.life.has_reload_failed = false;
             let log = self.setting.logs.log();
             log.info("reload", format_args!("generation {newest} is served"));
+            self.setting.notify.ready();
         }
     }
 }

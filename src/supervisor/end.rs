@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::base::clock;
 use crate::net::signals::{Signal, Signals};
+use crate::net::sys;
 use crate::net::timer::{Elapsed, within};
 use crate::shard::{Message, Report};
-use crate::supervisor::Failure;
 use crate::supervisor::watch::{Shard, Watch, Woken};
+use crate::supervisor::{Failure, upgrade};
 
 /// Beyond graceful_timeout, for a shard that is stuck: the others are not kept waiting for ever.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
@@ -20,6 +21,14 @@ const PATIENCE_END: Duration = Duration::from_millis(100);
 impl Watch {
     /// Ends all shards; a second signal or a stuck shard ends the wait.
     pub(super) async fn end(mut self, signals: &mut Signals) -> Result<(), Failure> {
+        if self.is_followed {
+            return self.drain(signals, upgrade::PATIENCE).await;
+        }
+        self.setting.notify.stopping();
+        if let Some(upgrade) = self.upgrade.take() {
+            // Whoever ends the program means both.
+            sys::terminate(upgrade.pid);
+        }
         self.announce(signals).await?;
         self.drain(signals, PATIENCE_END).await
     }
@@ -86,7 +95,13 @@ impl Watch {
                 Ok(Woken::Report(report)) => self.note_end(&report),
                 Ok(Woken::Signal(Ok(Signal::Reopen))) => self.setting.logs.reopen(),
                 Ok(Woken::Signal(Ok(Signal::End) | Err(_))) => return Err(Failure::Interrupted),
-                Ok(Woken::Restart(_) | Woken::Changed | Woken::Owed | Woken::Signal(_)) => {}
+                Ok(
+                    Woken::Restart(_)
+                    | Woken::Changed
+                    | Woken::Owed
+                    | Woken::Upgraded(_)
+                    | Woken::Signal(_),
+                ) => {}
                 Err(Elapsed) => break,
             }
         }

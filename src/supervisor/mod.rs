@@ -9,13 +9,16 @@ mod change;
 mod end;
 mod files;
 mod fixed;
+mod handover;
 mod logs;
+mod notify;
 mod pidfile;
 mod plan;
 mod recompress;
 mod reload;
 mod scrape;
 mod stapling;
+mod upgrade;
 mod watch;
 
 use std::cell::RefCell;
@@ -40,10 +43,13 @@ use crate::net::sys::{TerminationSignals, keep_freed_memory, raise_file_limit};
 use crate::server::{Links, ListenerKey};
 use crate::shard::{Ends, Generation};
 use crate::supervisor::certificates::Certificates;
+use crate::supervisor::handover::Inherited;
 use crate::supervisor::logs::Logs;
+use crate::supervisor::notify::Notify;
 use crate::supervisor::pidfile::Pidfile;
 use crate::supervisor::plan::Plan;
 use crate::supervisor::reload::{Refused, Source, Tools};
+use crate::supervisor::upgrade::Start;
 use crate::supervisor::watch::Watch;
 
 /// Why the program could not start, or did not end well. The message says what to do.
@@ -122,7 +128,8 @@ fn start(loaded: Loaded, options: Options) -> Result<(), Failure> {
     let limit_before = raise_file_limit().ok().map(|(before, _)| before);
     // Before anything else is touched: a folder that is missing stops a start, not a server.
     let logs = Rc::new(Logs::open(&loaded.config.log)?);
-    let with = (Rc::clone(&logs), limit_before);
+    let inherited = Inherited::take().map_err(Failure::system("take what is handed over"))?;
+    let with = (Rc::clone(&logs), limit_before, inherited);
     let source = Source::new(options, loaded.files);
     let config = Arc::new(loaded.config);
     let result = supervise((source, config), started, &signals, with);
@@ -134,16 +141,24 @@ fn supervise(
     (source, config): (Source, Arc<Config>),
     started: Now,
     signals: &TerminationSignals,
-    (logs, file_limit): (Rc<Logs>, Option<u64>),
+    (logs, file_limit, mut inherited): (Rc<Logs>, Option<u64>, Inherited),
 ) -> Result<(), Failure> {
     let cores = Cores::allowed();
     let shards = config.server.shards.unwrap_or(cores.count).max(1);
     let certificates = Certificates::load(&config, started.unix, &logs.log())?;
     let plan = Plan::default().follow(&config).map_err(Refused::from)?;
-    let listeners = bind_all(&plan, &config, shards)?;
+    let listeners = bind_all(&plan, &mut inherited, (shards, config.server.backlog))?;
+    for address in inherited.unwanted() {
+        let what = "systemd hands over a socket that no [[listener]] names; it is closed";
+        logs.log().error("start", format_args!("{address}: {what}"));
+    }
     let pidfile = pidfile(&config)?;
     let (scraper, scrapes) = Scraper::channel();
-    let ends = ends(&config, shards, file_limit)?;
+    let secret = match config.mcp.secret.or(inherited.secret) {
+        Some(secret) => secret,
+        None => random_secret()?,
+    };
+    let ends = ends(secret, shards, file_limit)?;
     let count = u16::try_from(shards).unwrap_or(u16::MAX);
     let links = Links::connect(count, started.mono);
     let recompress = recompress::start(&config.compression)
@@ -179,28 +194,39 @@ fn supervise(
         started,
         scraper,
         logs,
+        pidfile,
+        inherited,
+        secret,
+        start: Start::of_process(file_limit),
+        notify: Notify::of_process(),
     });
     // Waiting for shards, signals and scrapes needs no ring; epoll takes the least memory.
     let mut runtime = Runtime::build(Some(Driver::Epoll)).map_err(|refusal| Failure::System {
         what: "start the supervisor",
         error: refusal.error,
     })?;
-    let result = runtime.block_on(watch.run(signals, scrapes));
-    drop(pidfile);
-    result
+    runtime.block_on(watch.run(signals, scrapes))
 }
 
 /// The sockets of all shards, by shard.
 fn bind_all(
     plan: &Plan,
-    config: &Config,
-    shards: usize,
+    inherited: &mut Inherited,
+    (shards, backlog): (usize, u32),
 ) -> Result<Vec<Vec<(ListenerKey, BoundListener)>>, Failure> {
     let mut by_shard: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
     for (key, address) in &plan.listeners {
-        let sockets = bind::bind(*address, shards, config.server.backlog)?;
-        for (own, socket) in by_shard.iter_mut().zip(sockets) {
-            own.push((*key, socket));
+        let handed = inherited.sockets_of(*address);
+        let sockets = match handed.is_empty() {
+            true => bind::bind(*address, shards, backlog)?,
+            false => bind::fill_up(handed, shards, backlog)?,
+        };
+        // One that was handed over is never closed: connections wait in it. Where there are more
+        // than shards, some shards have several.
+        for (at, socket) in sockets.into_iter().enumerate() {
+            if let Some(own) = by_shard.get_mut(at % shards.max(1)) {
+                own.push((*key, socket));
+            }
         }
     }
     Ok(by_shard)
@@ -219,11 +245,7 @@ fn pidfile(config: &Config) -> Result<Option<Pidfile>, Failure> {
 }
 
 /// What the gateways of the shards share by message, by shard.
-fn ends(config: &Config, shards: usize, file_limit: Option<u64>) -> Result<Vec<Ends>, Failure> {
-    let secret = match config.mcp.secret {
-        Some(secret) => secret,
-        None => random_secret()?,
-    };
+fn ends(secret: [u8; 32], shards: usize, file_limit: Option<u64>) -> Result<Vec<Ends>, Failure> {
     let spawner =
         Spawner::start(file_limit).map_err(Failure::system("start the children's thread"))?;
     let resolver = Resolver::start().map_err(Failure::system("start the resolver"))?;

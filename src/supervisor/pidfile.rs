@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 /// A written and locked file; dropping it removes it.
 #[derive(Debug)]
 pub(super) struct Pidfile {
+    /// Where it is now.
     path: PathBuf,
+    /// Where it belongs.
+    own: PathBuf,
     /// Holds the lock.
     _file: File,
 }
@@ -38,8 +41,29 @@ impl Pidfile {
         writeln!(file, "{}", std::process::id())?;
         Ok(Self {
             path: path.to_owned(),
+            own: path.to_owned(),
             _file: file,
         })
+    }
+}
+
+impl Pidfile {
+    /// Gives the name to another process of this program: this one's file is `NAME.oldbin` from
+    /// now on, as nginx has it.
+    pub(super) fn move_aside(&mut self) -> io::Result<()> {
+        let mut name = self.own.clone().into_os_string();
+        name.push(".oldbin");
+        let aside = PathBuf::from(name);
+        fs::rename(&self.own, &aside)?;
+        self.path = aside;
+        Ok(())
+    }
+
+    /// Takes the name back.
+    pub(super) fn move_back(&mut self) -> io::Result<()> {
+        fs::rename(&self.path, &self.own)?;
+        self.path.clone_from(&self.own);
+        Ok(())
     }
 }
 

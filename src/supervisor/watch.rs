@@ -24,10 +24,14 @@ use crate::net::{sleep, spawn};
 use crate::server::{Links, ListenerKey};
 use crate::shard::{self, Adopt, Ends, Generation, Launch, Message, Report};
 use crate::supervisor::certificates::{self, Certificates, Publisher};
+use crate::supervisor::handover::Inherited;
 use crate::supervisor::logs::Logs;
+use crate::supervisor::notify::Notify;
+use crate::supervisor::pidfile::Pidfile;
 use crate::supervisor::plan::Plan;
 use crate::supervisor::reload::{Source, Tools};
 use crate::supervisor::stapling;
+use crate::supervisor::upgrade::{self, Outcome, Start, Upgrade};
 use crate::supervisor::{Failure, banner, say, scrape};
 use crate::upstream::Parts;
 
@@ -59,6 +63,14 @@ pub(super) struct Setting {
     pub(super) started: Now,
     pub(super) scraper: Scraper,
     pub(super) logs: Rc<Logs>,
+    pub(super) pidfile: Option<Pidfile>,
+    /// Where the predecessor waits, if there is one.
+    pub(super) inherited: Inherited,
+    /// Key of what is sealed.
+    pub(super) secret: [u8; 32],
+    /// How the program was started.
+    pub(super) start: Option<Start>,
+    pub(super) notify: Notify,
 }
 
 impl Setting {
@@ -85,6 +97,11 @@ pub(super) struct Watch {
     pub(super) changes: (Sender<()>, Receiver<()>),
     /// Rung when a generation has still to be handed to a shard.
     pub(super) owed: (Sender<()>, Receiver<()>),
+    /// One under way.
+    pub(super) upgrade: Option<Upgrade>,
+    pub(super) upgrades: (across::Sender<Outcome>, across::Receiver<Outcome>),
+    /// Another process has taken over.
+    pub(super) is_followed: bool,
     pub(super) is_watching_files: bool,
     pub(super) is_keeping_certificates: bool,
     pub(super) publisher: Rc<Publisher>,
@@ -118,6 +135,8 @@ pub(super) enum Woken {
     Changed,
     /// A generation is still to be handed over.
     Owed,
+    /// The next process accepts, or has failed.
+    Upgraded(Outcome),
     Signal(std::io::Result<Signal>),
 }
 
@@ -144,6 +163,9 @@ impl Watch {
         Self {
             changes: bounded(1),
             owed: bounded(1),
+            upgrade: None,
+            upgrades: upgrade::outcomes(),
+            is_followed: false,
             is_watching_files: false,
             is_keeping_certificates: false,
             publisher: Publisher::new(&addresses),
@@ -182,6 +204,9 @@ impl Watch {
         self.watch_files();
         self.tell_started();
         self.tell_all(|| Message::Accept);
+        self.setting.notify.ready();
+        self.setting.inherited.tell_ready();
+        self.keep_alive();
         while !self.is_told_to_end(&mut signals).await? {}
         self.end(&mut signals).await
     }
@@ -196,7 +221,11 @@ impl Watch {
             Woken::Signal(Ok(Signal::End)) => return Ok(true),
             Woken::Signal(Ok(Signal::Reopen)) => self.setting.logs.reopen(),
             Woken::Signal(Ok(Signal::Reload)) => self.reload("SIGHUP"),
-            Woken::Signal(Ok(Signal::Upgrade)) => {}
+            Woken::Signal(Ok(Signal::Upgrade)) => self.begin_upgrade(),
+            Woken::Upgraded(outcome) => {
+                self.is_followed = self.upgraded(outcome);
+                return Ok(self.is_followed);
+            }
             Woken::Signal(Err(error)) => return Err(Failure::system("read signals")(error)),
         }
         Ok(false)
@@ -231,12 +260,14 @@ impl Watch {
             restarts,
             changes,
             owed,
+            upgrades,
             ..
         } = self;
         loop {
             let message = race(reports.1.receive(), restarts.1.recv());
             let bells = race(changes.1.recv(), owed.1.recv());
             // We hold all sending halves, so no queue ends.
+            let bells = race(bells, upgrades.1.recv());
             match race(race(message, bells), signals.next()).await {
                 Either::First(Either::First(Either::First(Some(report)))) => {
                     return Woken::Report(report);
@@ -244,11 +275,31 @@ impl Watch {
                 Either::First(Either::First(Either::Second(Some(index)))) => {
                     return Woken::Restart(index);
                 }
-                Either::First(Either::Second(Either::First(_))) => return Woken::Changed,
-                Either::First(Either::Second(Either::Second(_))) => return Woken::Owed,
+                Either::First(Either::Second(Either::First(Either::First(_)))) => {
+                    return Woken::Changed;
+                }
+                Either::First(Either::Second(Either::First(Either::Second(_)))) => {
+                    return Woken::Owed;
+                }
+                Either::First(Either::Second(Either::Second(Ok(outcome)))) => {
+                    return Woken::Upgraded(outcome);
+                }
                 Either::First(_) => {}
                 Either::Second(signal) => return Woken::Signal(signal),
             }
+        }
+    }
+
+    /// Tells systemd again and again that the supervisor is well, if it wants to know.
+    fn keep_alive(&self) {
+        if let Some(interval) = self.setting.notify.watchdog {
+            let notify = Notify::of_process();
+            spawn(async move {
+                loop {
+                    notify.tell("WATCHDOG=1");
+                    sleep(interval).await;
+                }
+            });
         }
     }
 
