@@ -19,11 +19,14 @@ pub type Named = (ServerId, Arc<str>, Rc<dyn Link>);
 /// Servers of a scope; most have a few.
 pub(super) type Members = SmallVec<[ServerId; 8]>;
 
+/// A server's name and the way to it.
+type Way = (Arc<str>, Rc<dyn Link>);
+
 /// The servers of a gateway.
 #[derive(Default)]
 pub(super) struct Links {
     /// By number.
-    all: RefCell<HashMap<u16, (Arc<str>, Rc<dyn Link>)>>,
+    all: RefCell<HashMap<u16, Way>>,
     /// Numbers in the order of the configuration.
     order: RefCell<Vec<ServerId>>,
     /// The server that took the place of another of its name.

@@ -77,9 +77,7 @@ impl Gateway {
             label,
             server,
         } = self.start(asked).await;
-        let addresses = self.addresses.borrow();
-        let address = server.and_then(|server| addresses.get(&server.0).cloned());
-        drop(addresses);
+        let address = server.and_then(|server| self.addresses.borrow().get(&server.0).cloned());
         if let Some(address) = address {
             response.asked.push(AskedServer {
                 address,
