@@ -2,7 +2,7 @@
 PY := tests/.env/py/bin/python
 .DEFAULT_GOAL := help
 .PHONY: help install install-perf run certs release test lint unit deps programs kernels test-kernels integration \
-	conformance load bench-env bench bench-quick bench-edge k8s-check image tune untune audit clean clean-env
+	conformance load bench-env bench bench-quick bench-edge bench-proxy k8s-check image tune untune audit clean clean-env
 # Where `make install` puts the program, and below which folder a packager wants it.
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -84,6 +84,9 @@ bench-quick: release deps ## Ringway beside nginx: CPU, latency, memory (about 5
 
 bench-edge: release deps ## the edge beside nginx: TLS, HTTP/2, compression, files, limits (10 minutes)
 	$(PY) bench/edge/run.py
+
+bench-proxy: release deps ## the proxy beside nginx and HAProxy: CPU, latency, slow upstreams, event streams
+	$(PY) bench/proxy/run.py
 
 k8s-check: deps ## render every overlay of k8s/ and check it against the Kubernetes schemas
 	$(PY) -m pytest tests/test_kubernetes.py

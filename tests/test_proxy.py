@@ -202,7 +202,8 @@ def test_what_is_said_when_nothing_comes(ringway):
     for name, (_, status, reason) in cases.items():
         response = http.request("POST", f"{gateway.url}/{name}", b"x")
         assert problem(response)["status"] == response.status == status, name
-        line = [line for line in gateway.log().splitlines() if f"{name}: 127" in line][-1]
+        told = lambda name=name: [one for one in gateway.log().splitlines() if f"{name}: 127" in one]  # noqa: E731
+        line = wait_until("the log tells", told)[-1]
         assert reason in line and f"POST /{name}" in line, line
         assert response.headers["x-request-id"] in line
     for origin, _, _ in cases.values():

@@ -300,7 +300,7 @@ def test_the_seeds_stack_behind(ringway, tmp_path):
         "    body = await request.body()\n"
         "    return {'size': len(body), 'client': request.client.host, 'scheme': request.url.scheme,"
         " 'id': request.headers['x-request-id'], 'host': request.headers['host']}\n"
-        "@app.get('/api/v1/sse')\nasync def sse():\n    async def events():\n"
+        "@app.get('/api/events')\nasync def sse():\n    async def events():\n"
         "        for n in range(5):\n            yield f'data: {n}\\n\\n'\n            await asyncio.sleep(0.01)\n"
         "    return StreamingResponse(events(), media_type='text/event-stream')\n"
     )
@@ -315,7 +315,7 @@ def test_the_seeds_stack_behind(ringway, tmp_path):
         seen = answered.json()
         assert seen["size"] == 300_000 and seen["client"] == "127.0.0.1"
         assert seen["id"] == answered.headers["x-request-id"] and seen["host"] == f"127.0.0.1:{gateway.port}"
-        stream = http.request("GET", gateway.url + "/api/v1/sse")
+        stream = http.request("GET", gateway.url + "/api/events")
         assert list(stream.events()) == [b"0", b"1", b"2", b"3", b"4"]
 
 

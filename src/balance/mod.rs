@@ -163,6 +163,13 @@ impl Balancer {
         peer.is_some_and(|peer| peer.is_available(now))
     }
 
+    /// Whether a server would get the request if only it had fewer under way.
+    #[must_use]
+    pub fn is_full(&self, tried: &Tried, now: Instant) -> bool {
+        let mut peers = self.peers.iter().enumerate();
+        peers.any(|(index, peer)| !tried.contains(&index) && peer.lacks_only_room(now))
+    }
+
     /// Requests under way to that server.
     #[must_use]
     pub fn active(&self, index: usize) -> u32 {

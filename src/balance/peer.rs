@@ -65,14 +65,26 @@ impl Peer {
     /// Whether it may get a request. After `fail_timeout` one request tries it, and the others
     /// wait for how that ends.
     pub(super) fn is_available(&self, now: Instant) -> bool {
-        let has_room = self.spec.max_conns == 0 || self.active < self.spec.max_conns;
+        self.has_room() && self.is_well(now)
+    }
+
+    fn has_room(&self) -> bool {
+        self.spec.max_conns == 0 || self.active < self.spec.max_conns
+    }
+
+    /// Whether nothing but its `max_conns` keeps requests from it.
+    pub(super) fn lacks_only_room(&self, now: Instant) -> bool {
+        !self.has_room() && self.is_well(now)
+    }
+
+    fn is_well(&self, now: Instant) -> bool {
         let is_out = match (self.out_until, self.tried_at) {
             (None, _) => false,
             (Some(until), None) => now < until,
             (Some(_), Some(tried)) => now < tried + self.spec.fail_timeout,
         };
         let is_ejected = self.ejected_until.is_some_and(|until| now < until);
-        has_room && self.is_healthy && !self.spec.down && !is_out && !is_ejected
+        self.is_healthy && !self.spec.down && !is_out && !is_ejected
     }
 
     pub(super) fn begin(&mut self, now: Instant) {

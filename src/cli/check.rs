@@ -70,6 +70,7 @@ fn summary(config: &Config, files: &[std::path::PathBuf]) -> String {
                 Some(upstream) => format!("upstream {}", upstream.name),
                 None => "upstream".to_owned(),
             },
+            Handler::Redirect(redirect) => format!("{} {}", redirect.status, redirect.to),
             Handler::Files(files) => files.root.display().to_string(),
             Handler::Builtin(page) => format!("{page:?}").to_ascii_lowercase(),
         };

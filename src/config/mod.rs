@@ -45,10 +45,14 @@ pub use sections::proxy::{Forwarded, ProxyRoute};
 pub use sections::real_ip::{AcceptId, RealIp};
 pub use sections::route::{Builtin, Handler, PathRule, Route};
 pub use sections::route_headers::RouteHeaders;
+pub use sections::route_path::{
+    HeaderCondition, HeaderTest, PathEdit, Pattern, Redirect, Rewrite, RouteConditions,
+};
 pub use sections::route_settings::RouteSettings;
 pub use sections::server::{HeaderBuffers, Server};
 pub use sections::upstream::{
-    HashKey, ProxyTimeouts, Retry, ServerAddress, Upstream, UpstreamServer,
+    HashKey, HealthCheck, Protocol, ProxyTimeouts, Retry, ServerAddress, Upstream, UpstreamServer,
+    UpstreamTls,
 };
 pub use sections::{Config, PORT};
 

@@ -20,8 +20,8 @@ use crate::handler::files::Files;
 use crate::handler::mcp::{Gateway, HttpRequest};
 use crate::handler::problem::Problem;
 use crate::handler::proxy::Proxy;
-use crate::http::{Body, Hints, Method, RequestHead, Response};
-use crate::route::Match;
+use crate::http::{Body, Hints, Known, Method, RequestHead, Response};
+use crate::route::{Match, redirected};
 use crate::tls::seen::SeenTls;
 
 /// Every handler of one shard.
@@ -69,6 +69,7 @@ impl Handlers {
                 Some(files) => Box::pin(files.look_up(settings, request, response)).await,
                 None => *response = Problem::Unavailable.response(),
             },
+            config::Handler::Redirect(redirect) => redirect_to(redirect, &request, response),
             config::Handler::Proxy(settings) => match &self.proxy {
                 // Boxed like the gateway below.
                 Some(proxy) => Box::pin(proxy.serve(settings, request, response)).await,
@@ -111,4 +112,17 @@ impl Handlers {
         }
         *response = Problem::NotFound.response();
     }
+}
+
+fn redirect_to(redirect: &config::Redirect, request: &Incoming<'_>, response: &mut Response) {
+    let address = redirected(
+        redirect,
+        &request.found,
+        request.head,
+        request.tls.is_some(),
+    );
+    response.status = redirect.status;
+    response
+        .headers
+        .push_known(Known::Location, address.as_bytes());
 }

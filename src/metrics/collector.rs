@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::metrics::{Counter, Gauge, HttpRow, Outcome, ServerRow, ShardSnapshot};
+use crate::metrics::{Counter, Gauge, HttpRow, Outcome, ServerRow, ShardSnapshot, UpstreamRow};
 
 /// Gathers snapshots of a fixed number of shards.
 #[derive(Debug)]
@@ -105,6 +105,8 @@ pub struct Totals {
     pub calls: BTreeMap<(Arc<str>, Arc<str>, usize, usize), u64>,
     /// By server.
     pub servers: BTreeMap<Arc<str>, ServerRow>,
+    /// By upstream and server.
+    pub upstreams: BTreeMap<(Arc<str>, Arc<str>), UpstreamRow>,
 }
 
 /// Figures of the whole process, read by whoever collects.
@@ -187,6 +189,9 @@ impl Collector {
             for row in self.retired.http.values_mut() {
                 row.under_way = 0;
             }
+            for row in self.retired.upstreams.values_mut() {
+                (row.under_way, row.idle, row.available) = (0, 0, 0);
+            }
         }
     }
 
@@ -235,6 +240,13 @@ impl Totals {
             let key = (server, tool, row.era as usize, row.outcome as usize);
             *self.calls.entry(key).or_default() += row.count;
         }
+        for row in &snapshot.upstreams {
+            let key = (Arc::clone(&row.upstream), Arc::clone(&row.server));
+            match self.upstreams.get_mut(&key) {
+                Some(sum) => sum.add(row),
+                None => drop(self.upstreams.insert(key, row.clone())),
+            }
+        }
         for row in &snapshot.servers {
             match self.servers.get_mut(&row.server) {
                 Some(sum) => sum.latency.merge(&row.latency),
@@ -249,6 +261,20 @@ impl Totals {
         let calls = self.calls.iter();
         let matching = calls.filter(|((.., ended), _)| *ended == outcome as usize);
         matching.map(|(_, count)| count).sum()
+    }
+}
+
+impl UpstreamRow {
+    fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.retries += other.retries;
+        self.connects += other.connects;
+        for ((_, sum), (_, count)) in self.failures.iter_mut().zip(&other.failures) {
+            *sum += count;
+        }
+        self.under_way += other.under_way;
+        self.idle += other.idle;
+        self.available += other.available;
     }
 }
 

@@ -6,7 +6,7 @@ use crate::base::version;
 use crate::metrics::collector::ShardLine;
 use crate::metrics::latency::BUCKETS_MICROS;
 use crate::metrics::{
-    Counter, Family, Gauge, Kind, Latency, Merged, Outcome, STATUS_CLASSES, families,
+    Counter, Family, Gauge, Kind, Latency, Merged, Outcome, STATUS_CLASSES, UpstreamRow, families,
 };
 
 /// Which of the two formats.
@@ -58,6 +58,7 @@ pub fn render(merged: &Merged, format: Format) -> String {
     info(&mut page, merged);
     http(&mut page, merged);
     mcp(&mut page, merged);
+    upstreams(&mut page, merged);
     shards(&mut page, &merged.shards);
     life(&mut page, merged);
     process(&mut page, merged);
@@ -155,6 +156,44 @@ fn mcp(page: &mut Page, merged: &Merged) {
         let labels = [("server", &*line.server)];
         page.sample(families::SERVER_RESTARTS, &labels, line.restarts);
     }
+}
+
+fn upstreams(page: &mut Page, merged: &Merged) {
+    let rows = || merged.totals.upstreams.values();
+    if rows().next().is_none() {
+        return;
+    }
+    type Value = fn(&UpstreamRow) -> i64;
+    let families: [(Family, Value); 6] = [
+        (families::UPSTREAM_REQUESTS, |row| count(row.requests)),
+        (families::UPSTREAM_RETRIES, |row| count(row.retries)),
+        (families::UPSTREAM_CONNECTS, |row| count(row.connects)),
+        (families::UPSTREAM_INPROGRESS, |row| row.under_way),
+        (families::UPSTREAM_IDLE, |row| row.idle),
+        (families::UPSTREAM_AVAILABLE, |row| row.available),
+    ];
+    for (family, value) in families {
+        page.head(family);
+        for row in rows() {
+            let labels = [("upstream", &*row.upstream), ("server", &*row.server)];
+            page.sample(family, &labels, value(row));
+        }
+    }
+    page.head(families::UPSTREAM_FAILURES);
+    for row in rows() {
+        for (reason, count) in row.failures.iter().filter(|(_, count)| *count > 0) {
+            let labels = [
+                ("upstream", &*row.upstream),
+                ("server", &*row.server),
+                ("reason", *reason),
+            ];
+            page.sample(families::UPSTREAM_FAILURES, &labels, count);
+        }
+    }
+}
+
+fn count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn shards(page: &mut Page, lines: &[ShardLine]) {

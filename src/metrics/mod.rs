@@ -13,7 +13,7 @@ mod snapshot;
 pub use collector::{Collector, Life, Merged, Process, RuntimeInfo, ServerLine};
 pub use latency::Latency;
 pub use recorder::{Outcome, Recorder, ToolLabel};
-pub use snapshot::{CallRow, HttpRow, ServerRow, ShardSnapshot};
+pub use snapshot::{CallRow, HttpRow, ServerRow, ShardSnapshot, UpstreamRow};
 
 /// What a family's samples are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,34 @@ pub mod families {
     pub const SERVER_RESTARTS: Family = counter(
         "ringway_mcp_server_restarts",
         "Restarts of an MCP server's child process and reconnects to its endpoint.",
+    );
+    pub const UPSTREAM_REQUESTS: Family = counter(
+        "ringway_upstream_requests",
+        "Requests sent to a server of an upstream, retries among them.",
+    );
+    pub const UPSTREAM_FAILURES: Family = counter(
+        "ringway_upstream_failures",
+        "Requests to a server of an upstream that got no whole answer, by why.",
+    );
+    pub const UPSTREAM_RETRIES: Family = counter(
+        "ringway_upstream_retries",
+        "Requests sent to a server of an upstream after another server had failed.",
+    );
+    pub const UPSTREAM_CONNECTS: Family = counter(
+        "ringway_upstream_connects",
+        "Connections begun to a server of an upstream.",
+    );
+    pub const UPSTREAM_INPROGRESS: Family = gauge(
+        "ringway_upstream_requests_inprogress",
+        "Requests under way at a server of an upstream.",
+    );
+    pub const UPSTREAM_IDLE: Family = gauge(
+        "ringway_upstream_idle_connections",
+        "Idle connections to a server of an upstream.",
+    );
+    pub const UPSTREAM_AVAILABLE: Family = gauge(
+        "ringway_upstream_server_available",
+        "Shards that would ask a server of an upstream now.",
     );
     pub const SHARD_UP: Family = gauge(
         "ringway_shard_up",

@@ -242,6 +242,7 @@ impl Recorder {
             },
             calls: mcp.call_rows(),
             servers: mcp.server_rows(),
+            upstreams: Vec::new(),
         }
     }
 

@@ -21,6 +21,8 @@ pub struct ShardSnapshot {
     pub calls: Vec<CallRow>,
     /// MCP servers.
     pub servers: Vec<ServerRow>,
+    /// Servers of `[upstream.NAME]`.
+    pub upstreams: Vec<UpstreamRow>,
 }
 
 /// Requests of one method to one handler.
@@ -68,4 +70,27 @@ pub struct ServerRow {
     pub server: Arc<str>,
     /// How long its answers to tool calls took.
     pub latency: Latency,
+}
+
+/// One server of one upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamRow {
+    /// The upstream's name.
+    pub upstream: Arc<str>,
+    /// The server's address as configured.
+    pub server: Arc<str>,
+    /// Requests sent to it, retries among them.
+    pub requests: u64,
+    /// Requests sent to it after another server had failed.
+    pub retries: u64,
+    /// Connections begun.
+    pub connects: u64,
+    /// Requests without a whole answer, by why.
+    pub failures: Vec<(&'static str, u64)>,
+    /// Requests under way.
+    pub under_way: i64,
+    /// Idle connections.
+    pub idle: i64,
+    /// In how many shards it would be asked now.
+    pub available: i64,
 }

@@ -1,14 +1,22 @@
-//! Which handler answers a path. Compiled once from the configuration; a look-up compares bytes
-//! in sorted tables and allocates nothing. Knows no methods: those belong to the handlers.
+//! Which handler answers a request. Compiled once from the configuration; a look-up compares
+//! bytes in sorted tables and allocates nothing. By the path alone, as long as no route asks for
+//! more; methods that a page does not know are the page's to refuse.
 //!
 //! Paths come in normalised form (dot segments removed, unreserved characters decoded), so that
 //! what is matched here is what the handler sees.
 #![forbid(unsafe_code)]
 
+mod conditions;
+mod edit;
+mod table;
+
 use std::sync::Arc;
 
 use crate::config::{Handler, PathRule, Route, RouteHeaders, RouteSettings};
 use crate::filter::Guard;
+use crate::http::{Known, RequestHead};
+pub use edit::{edited, redirected};
+use table::Table;
 
 /// Index of a handler's label in metrics and access logs: the route's template, never the path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,10 +30,11 @@ impl Label {
 /// Every route of one configuration.
 #[derive(Debug)]
 pub struct Router {
-    exact: Vec<(Box<str>, Endpoint)>,
-    /// Places in `exact` plus one, by [`hash`] of the path; what collides stands further on.
-    slots: Vec<u16>,
-    prefixes: Vec<Prefix>,
+    all: Table,
+    /// Routes that are for some hosts only: names first, then `*.` with the longest first.
+    hosts: Vec<(Box<str>, Table)>,
+    /// Whether a route asks for more than a path.
+    is_selective: bool,
     labels: Vec<Arc<str>>,
     rules: Vec<RouteHeaders>,
 }
@@ -60,34 +69,9 @@ pub struct Match<'a> {
     pub below: &'a str,
 }
 
-#[derive(Debug)]
-struct Prefix {
-    path: Box<str>,
-    /// The longest other prefix that this one starts with.
-    parent: Option<usize>,
-    endpoint: Endpoint,
-}
-
-impl Prefix {
-    /// The gateway and files own their path and whole segments below it: `/mcp` is not `/mcpx`,
-    /// and what follows the path is a name of its own. Other prefixes match as text, as nginx's
-    /// `location` does.
-    fn takes(&self, path: &str) -> bool {
-        let Some(rest) = path.strip_prefix(&*self.path) else {
-            return false;
-        };
-        !matches!(
-            self.endpoint.handler,
-            Handler::Mcp | Handler::McpSse | Handler::Files(_)
-        ) || rest.is_empty()
-            || rest.starts_with('/')
-            || self.path.ends_with('/')
-    }
-}
-
 impl Router {
-    /// Compiles the routes. Of two routes for one path the later wins, so that an operator's
-    /// route replaces a built-in one.
+    /// Compiles the routes. Of two routes for one path and the same conditions the later wins,
+    /// so that an operator's route replaces a built-in one.
     #[must_use]
     pub fn new(routes: &[Route]) -> Self {
         Self::with_labels(routes, &[Arc::from("none")])
@@ -98,71 +82,43 @@ impl Router {
     #[must_use]
     pub fn with_labels(routes: &[Route], labels: &[Arc<str>]) -> Self {
         let mut router = Self {
-            exact: Vec::new(),
-            slots: Vec::new(),
-            prefixes: Vec::new(),
+            all: Table::default(),
+            hosts: Vec::new(),
+            is_selective: routes.iter().any(|route| !route.conditions.is_empty()),
             labels: labels.to_vec(),
             rules: Vec::new(),
         };
         for route in routes {
             router.add(route);
         }
-        router.fill_slots();
-        router.prefixes.sort_by(|a, b| a.path.cmp(&b.path));
-        router.link_parents();
+        router.all.finish();
+        for (_, table) in &mut router.hosts {
+            table.finish();
+        }
+        // A name goes before a pattern, and of two patterns the longer.
+        let order = |host: &str| (host.starts_with("*."), core::cmp::Reverse(host.len()));
+        router.hosts.sort_by_key(|(host, _)| order(host));
         router
     }
 
-    /// The route of a normalised path.
+    /// The route of a request.
+    #[inline]
+    #[must_use]
+    pub fn find_for<'a>(&'a self, head: &'a RequestHead) -> Option<Match<'a>> {
+        let path = head.route_path_bytes();
+        if !self.is_selective {
+            return self.all.find(path, None);
+        }
+        let host = head.headers.get_str(Known::Host).unwrap_or("");
+        let table = self.hosts.iter().find(|(known, _)| is_for(known, host));
+        let own = table.and_then(|(_, table)| table.find(path, Some(head)));
+        own.or_else(|| self.all.find(path, Some(head)))
+    }
+
+    /// The route of a normalised path, among those that ask for nothing else.
     #[must_use]
     pub fn find<'a>(&'a self, path: &'a [u8]) -> Option<Match<'a>> {
-        if let Some(endpoint) = self.find_exact(path) {
-            return Some(Match {
-                endpoint,
-                label: endpoint.label,
-                below: "",
-            });
-        }
-        self.find_prefix(core::str::from_utf8(path).ok()?)
-    }
-
-    fn find_exact(&self, path: &[u8]) -> Option<&Endpoint> {
-        let mut slot = hash(path);
-        loop {
-            // There are always empty slots, so this ends.
-            let place = *self.slots.get(slot & (self.slots.len().wrapping_sub(1)))?;
-            let (known, endpoint) = self.exact.get(usize::from(place).checked_sub(1)?)?;
-            if known.as_bytes() == path {
-                return Some(endpoint);
-            }
-            slot += 1;
-        }
-    }
-
-    fn find_prefix<'a>(&'a self, path: &'a str) -> Option<Match<'a>> {
-        // Every prefix of `path` sorts at or before it, and whatever sorts between the longest
-        // of them and `path` starts with that one: so it is on the chain of parents.
-        let after = self
-            .prefixes
-            .partition_point(|prefix| *prefix.path <= *path);
-        let mut candidate = after.checked_sub(1);
-        while let Some(prefix) = candidate.and_then(|at| self.prefixes.get(at)) {
-            if prefix.takes(path) {
-                let below = path.get(prefix.path.len()..).unwrap_or("");
-                let endpoint = &prefix.endpoint;
-                return Some(Match {
-                    endpoint,
-                    label: if below.is_empty() {
-                        endpoint.label
-                    } else {
-                        endpoint.label_below
-                    },
-                    below,
-                });
-            }
-            candidate = prefix.parent;
-        }
-        None
+        self.all.find(path, None)
     }
 
     /// The label texts, by [`Label`].
@@ -179,34 +135,34 @@ impl Router {
 
     /// Every route: its path, whether it takes paths below, and where it leads.
     pub fn endpoints(&self) -> impl Iterator<Item = (&str, bool, &Endpoint)> {
-        let exact = self
-            .exact
-            .iter()
-            .map(|(path, endpoint)| (&**path, false, endpoint));
-        let prefixes = self
-            .prefixes
-            .iter()
-            .map(|prefix| (&*prefix.path, true, &prefix.endpoint));
-        exact.chain(prefixes)
+        let of_hosts = self.hosts.iter().flat_map(|(_, table)| table.endpoints());
+        self.all.endpoints().chain(of_hosts)
     }
 
     fn add(&mut self, route: &Route) {
         let rules = self.add_rules(&route.settings.headers);
-        let endpoint = |path: &str, label, label_below| Endpoint {
-            rules,
-            handler: route.handler.clone(),
-            base: Arc::from(path),
-            label,
-            label_below,
-            settings: route.settings.clone(),
-            guard: Guard::compile(&route.settings),
-        };
-        match &route.path {
+        let endpoint = self.endpoint(route, rules);
+        let conditions = &route.conditions;
+        if conditions.hosts.is_empty() {
+            return self.all.add(&route.path, conditions, endpoint);
+        }
+        for host in &conditions.hosts {
+            let known = self.hosts.iter().position(|(known, _)| **known == **host);
+            let at = known.unwrap_or_else(|| {
+                self.hosts.push((host.as_str().into(), Table::default()));
+                self.hosts.len() - 1
+            });
+            if let Some((_, table)) = self.hosts.get_mut(at) {
+                table.add(&route.path, conditions, endpoint.clone());
+            }
+        }
+    }
+
+    fn endpoint(&mut self, route: &Route, rules: u16) -> Endpoint {
+        let (path, label, label_below) = match &route.path {
             PathRule::Exact(path) => {
                 let label = self.label(path);
-                let endpoint = endpoint(path, label, label);
-                self.exact.retain(|(known, _)| **known != **path);
-                self.exact.push((path.as_str().into(), endpoint));
+                (path, label, label)
             }
             PathRule::Prefix(path) => {
                 let below = if matches!(route.handler, Handler::Mcp | Handler::McpSse) {
@@ -214,15 +170,17 @@ impl Router {
                 } else {
                     format!("{path}*")
                 };
-                let (label, label_below) = (self.label(path), self.label(&below));
-                let endpoint = endpoint(path, label, label_below);
-                self.prefixes.retain(|known| *known.path != **path);
-                self.prefixes.push(Prefix {
-                    path: path.as_str().into(),
-                    parent: None,
-                    endpoint,
-                });
+                (path, self.label(path), self.label(&below))
             }
+        };
+        Endpoint {
+            rules,
+            handler: route.handler.clone(),
+            base: Arc::from(path.as_str()),
+            label,
+            label_below,
+            settings: route.settings.clone(),
+            guard: Guard::compile(&route.settings),
         }
     }
 
@@ -245,46 +203,27 @@ impl Router {
         });
         u16::try_from(at).map_or(Label::NONE, Label)
     }
-
-    /// One that does not fit its index, beyond 65,534 exact paths, is not found.
-    fn fill_slots(&mut self) {
-        let count = (self.exact.len() * 4).next_power_of_two();
-        self.slots = vec![0; count];
-        for (at, (path, _)) in self.exact.iter().enumerate() {
-            let Ok(place) = u16::try_from(at + 1) else {
-                return;
-            };
-            let mut slot = hash(path.as_bytes());
-            while let Some(taken) = self.slots.get_mut(slot & (count - 1)) {
-                if *taken == 0 {
-                    *taken = place;
-                    break;
-                }
-                slot += 1;
-            }
-        }
-    }
-
-    fn link_parents(&mut self) {
-        let paths: Vec<Box<str>> = self.prefixes.iter().map(|p| p.path.clone()).collect();
-        for (at, prefix) in self.prefixes.iter_mut().enumerate() {
-            prefix.parent = paths
-                .iter()
-                .take(at)
-                .rposition(|shorter| prefix.path.starts_with(&**shorter));
-        }
-    }
 }
 
-/// Spreads paths over slots: by their length and their last bytes, in which they differ most.
-fn hash(path: &[u8]) -> usize {
-    let last = match path.last_chunk() {
-        Some(last) => u64::from_le_bytes(*last),
-        None => path.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+/// Whether a Host is one that a route is for.
+fn is_for(known: &str, host: &str) -> bool {
+    // A port behind it, but not what stands in the brackets of an IPv6 address.
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => name,
+        _ => host,
     };
-    // Fibonacci hashing: the high half of the product depends on every bit.
-    let mixed = (last ^ path.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 48) as usize
+    match known.strip_prefix('*') {
+        None => name.eq_ignore_ascii_case(known),
+        Some(end) => {
+            let start = name.len().checked_sub(end.len());
+            start.is_some_and(|start| {
+                start > 0
+                    && name
+                        .get(start..)
+                        .is_some_and(|tail| tail.eq_ignore_ascii_case(end))
+            })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -292,7 +231,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{Builtin, Config};
+    use crate::config::{Builtin, Config, HeaderCondition, HeaderTest, RouteConditions};
 
     fn exact(path: &str) -> Route {
         Route::new(
@@ -366,6 +305,62 @@ mod tests {
         let router = Router::new(&routes);
         let found = router.find(b"/health").unwrap();
         assert_eq!(found.endpoint.handler, Handler::Builtin(Builtin::Echo));
+    }
+
+    fn conditional(path: &str, change: impl FnOnce(&mut RouteConditions)) -> Route {
+        let mut route = prefix(path);
+        change(&mut route.conditions);
+        route
+    }
+
+    #[test]
+    fn hosts_methods_and_fields_choose() {
+        let mut posts = conditional("/a", |c| c.methods = vec!["POST".into()]);
+        posts.handler = Handler::Builtin(Builtin::Health);
+        let mut versioned = conditional("/a", |c| {
+            c.headers = vec![HeaderCondition {
+                name: "x-version".into(),
+                test: HeaderTest::Equals("2".into()),
+            }];
+        });
+        versioned.handler = Handler::Builtin(Builtin::Version);
+        let mut own = conditional("/a", |c| c.hosts = vec!["a.test".into()]);
+        own.handler = Handler::Builtin(Builtin::Docs);
+        let mut below = conditional("/", |c| c.hosts = vec!["*.b.test".into()]);
+        below.handler = Handler::Builtin(Builtin::Metrics);
+        let only = conditional("/p", |c| c.methods = vec!["PUT".into()]);
+        let router = Router::new(&[
+            prefix("/"),
+            posts,
+            versioned,
+            own,
+            below,
+            prefix("/a"),
+            only,
+        ]);
+        let page = |method: &str, path: &str, fields: &[(&str, &str)]| {
+            let mut head = RequestHead::default();
+            head.set_target(method, path).unwrap();
+            for (name, value) in fields {
+                head.headers.push(name.as_bytes(), value.as_bytes());
+            }
+            match &router.find_for(&head).unwrap().endpoint.handler {
+                Handler::Builtin(page) => *page,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(page("GET", "/a", &[("Host", "c.test")]), Builtin::Echo);
+        assert_eq!(page("POST", "/a", &[("Host", "c.test")]), Builtin::Health);
+        assert_eq!(page("GET", "/a", &[("X-Version", "2")]), Builtin::Version);
+        assert_eq!(page("GET", "/a", &[("X-Version", "3")]), Builtin::Echo);
+        assert_eq!(
+            page("POST", "/a/x", &[("Host", "A.test:81")]),
+            Builtin::Docs
+        );
+        assert_eq!(page("GET", "/x", &[("Host", "x.B.test")]), Builtin::Metrics);
+        assert_eq!(page("GET", "/x", &[("Host", "b.test")]), Builtin::Echo);
+        // Where a path's routes all ask for more, the next shorter path takes the rest.
+        assert_eq!(page("GET", "/p", &[]), Builtin::Echo);
     }
 
     proptest! {

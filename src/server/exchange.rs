@@ -25,7 +25,7 @@ use crate::server::prepared::Prepared;
 
 /// A head is complete: finds its route.
 pub(super) fn find<'a>(server: &'a Server, head: &'a RequestHead) -> Option<Match<'a>> {
-    server.router.find(head.route_path_bytes())
+    server.router.find_for(head)
 }
 
 /// The largest body that a request may have, in bytes.

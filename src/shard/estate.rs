@@ -37,6 +37,10 @@ pub(super) struct Estate {
     pub(super) drain: Rc<Drain>,
     pub(super) running: Running,
     pub(super) newest: Rc<Newest>,
+    /// Tells of checks of upstreams' servers.
+    health: group::Wire,
+    /// Whether this shard makes them.
+    makes_checks: bool,
     /// Servers so far; makes the request ids of each its own.
     served: Cell<u64>,
     /// Older generations that somebody still uses, or whose log lines are not written yet.
@@ -65,6 +69,8 @@ impl Estate {
             recorder,
             buffers,
             resolver: launch.ends.resolver.clone(),
+            health: launch.ends.health.clone(),
+            makes_checks: launch.index == 0,
             time: Rc::new(Time::new()),
             sockets: sockets.clone(),
             drain: Rc::new(Drain::new()),
@@ -159,7 +165,22 @@ impl Estate {
         };
         let old = self.newest.get();
         let old = old.as_ref().and_then(|old| old.handlers().proxy.as_deref());
-        Proxy::new(&generation.config, parts, self.seed, old)
+        let proxy = Proxy::new(&generation.config, parts, self.seed, old);
+        if let Some(proxy) = proxy.as_ref().filter(|_| self.makes_checks) {
+            proxy.check(&self.health);
+        }
+        proxy
+    }
+
+    /// Hears of checks, for ever.
+    pub(super) async fn hear(&self) {
+        while let Some(news) = self.health.inbox.receive().await {
+            if let Some(server) = self.newest.get()
+                && let Some(proxy) = &server.handlers().proxy
+            {
+                proxy.hear(&news);
+            }
+        }
     }
 
     /// Does what is due a few times a second.
@@ -201,7 +222,13 @@ impl Estate {
             self.recorder.shift(Gauge::KeptEncodingBytes, kept - before);
             self.count(&server);
         }
-        self.recorder.snapshot()
+        let mut snapshot = self.recorder.snapshot();
+        if let Some(server) = self.newest.get()
+            && let Some(proxy) = &server.handlers().proxy
+        {
+            snapshot.upstreams = proxy.rows();
+        }
+        snapshot
     }
 
     /// Takes over what the parts of a server have counted by themselves.

@@ -40,6 +40,8 @@ pub struct Ends {
     pub spawner: Spawner,
     /// Looks names up.
     pub resolver: Resolver,
+    /// Tells of checks of upstreams' servers.
+    pub health: upstream::group::Wire,
 }
 
 /// A gateway at work, and what ends with it.

@@ -51,7 +51,7 @@ pub(super) async fn live(
         }
     };
     let mut side = pin!(both(
-        both(estate.running.serve(), limits),
+        both(estate.running.serve(), both(limits, estate.hear())),
         desk.serve(&launch.inbox)
     ));
     let tell = |report| {

@@ -49,6 +49,7 @@ impl Shard {
             started: Now::read(),
             scraper: Scraper::channel().0,
             ends: Ends {
+                health: crate::upstream::group::Wire::connect(1).remove(0),
                 peers,
                 mailbox: boxed,
                 wires: Wires::connect(1).remove(0),

@@ -51,6 +51,7 @@ use crate::supervisor::plan::Plan;
 use crate::supervisor::reload::{Refused, Source, Tools};
 use crate::supervisor::upgrade::Start;
 use crate::supervisor::watch::Watch;
+use crate::upstream::group::Wire as HealthWire;
 
 /// Why the program could not start, or did not end well. The message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -252,18 +253,22 @@ fn ends(secret: [u8; 32], shards: usize, file_limit: Option<u64>) -> Result<Vec<
     let count = u16::try_from(shards).unwrap_or(u16::MAX);
     let wires = Wires::connect(count).into_iter();
     let wires = wires.zip(demo::Wire::connect(count)).zip(0..);
+    let checks = HealthWire::connect(count).into_iter();
     Ok(Peers::connect(count)
         .into_iter()
-        .zip(wires)
-        .map(|((peers, mailbox), ((wires, demo), index))| Ends {
-            peers,
-            mailbox,
-            wires,
-            demo,
-            secret,
-            spawner: spawner.for_owner(index),
-            resolver: resolver.clone(),
-        })
+        .zip(wires.zip(checks))
+        .map(
+            |((peers, mailbox), (((wires, demo), index), health))| Ends {
+                health,
+                peers,
+                mailbox,
+                wires,
+                demo,
+                secret,
+                spawner: spawner.for_owner(index),
+                resolver: resolver.clone(),
+            },
+        )
         .collect())
 }
 

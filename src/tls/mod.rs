@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod certificate;
+pub mod client;
 pub mod hello;
 pub mod ocsp;
 pub mod seen;

@@ -125,6 +125,11 @@ class Origin:
             connection.close()
 
     def close(self):
+        try:
+            # A thread that waits in accept would keep the socket open.
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
         self.socket.close()
         for connection in list(self.open):
             try:

@@ -17,10 +17,12 @@ pub(super) mod proxy;
 pub(super) mod real_ip;
 pub(super) mod route;
 pub(super) mod route_headers;
+pub(super) mod route_path;
 pub(super) mod route_settings;
 pub(super) mod server;
 pub(super) mod tls;
 pub(super) mod upstream;
+mod upstream_parts;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

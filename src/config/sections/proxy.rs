@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::field_value::{self, FieldValue};
 use super::route::RawRoute;
+use super::route_path::{self, PathEdit};
 use super::upstream::Upstream;
 use crate::config::kinds::words;
 use crate::config::problem::{At, Findings, Problem};
@@ -58,6 +59,8 @@ pub struct ProxyRoute {
     pub send_timeout: Option<Duration>,
     /// See above.
     pub read_timeout: Option<Duration>,
+    /// What becomes of the path.
+    pub path: Arc<PathEdit>,
     /// The Host that is sent; `None` is the client's.
     pub host: Option<String>,
     /// What becomes of Forwarded and its kin.
@@ -71,6 +74,7 @@ pub struct ProxyRoute {
 /// Takes what belongs to `proxy` out of what a route says.
 pub(super) fn resolve(
     raw: &mut RawRoute,
+    at: &At,
     upstreams: &[Upstream],
     found: &mut Findings,
 ) -> Option<Arc<ProxyRoute>> {
@@ -84,6 +88,7 @@ pub(super) fn resolve(
             .errors
             .push(Problem::new(&name.at, "route.proxy", message));
     }
+    let path = route_path::edit(raw, at, found);
     let fields = raw.proxy_headers.take().unwrap_or_default();
     let mut remove = Vec::new();
     for name in fields.remove.unwrap_or_default() {
@@ -97,6 +102,7 @@ pub(super) fn resolve(
     }
     Some(Arc::new(ProxyRoute {
         upstream: upstream?,
+        path,
         buffering: raw.buffering.take().unwrap_or(true),
         request_buffering: raw.request_buffering.take().unwrap_or(true),
         connect_timeout: raw.connect_timeout.take().map(|time| time.0),
@@ -123,6 +129,9 @@ pub(super) fn refuse_strays(raw: &RawRoute, at: &At, found: &mut Findings) {
         ("read_timeout", raw.read_timeout.is_some()),
         ("proxy_host", raw.proxy_host.is_some()),
         ("forwarded", raw.forwarded.is_some()),
+        ("strip_prefix", raw.strip_prefix.is_some()),
+        ("replace_prefix", raw.replace_prefix.is_some()),
+        ("rewrite", raw.rewrite.is_some()),
         ("proxy_headers", raw.proxy_headers.is_some()),
     ];
     for (key, is_there) in strays {

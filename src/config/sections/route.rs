@@ -8,9 +8,10 @@ use super::files::{self, Files, RawFileCache, SymlinksWord};
 use super::limit::Names;
 use super::proxy::{self, ForwardedWord, ProxyRoute, RawProxyHeaders};
 use super::route_headers::RawRouteHeaders;
+use super::route_path::{self, RawRedirect, RawRewrite, Redirect, RouteConditions};
 use super::route_settings::{self, Named, RouteSettings};
 use crate::config::kinds::{Period, Size, words};
-use crate::config::problem::{Findings, Problem};
+use crate::config::problem::{At, Findings, Problem};
 use crate::config::read::{Map, Placed, section};
 use crate::config::units::{DAY_MS, GIB};
 
@@ -19,6 +20,22 @@ section! {
     RawRoute {
         /// "/x/" is every path below, "=/x" that path alone; the longest wins.
         path: Placed<String>,
+        /// Hosts that the route is for, without port; "*.example.com" is every name below. By
+        /// default all. Routes of a host go before those of all hosts.
+        hosts: Vec<Placed<String>>,
+        /// Methods that the route is for; by default all.
+        methods: Vec<Placed<String>>,
+        /// Fields that a request must have: a value, "*" for any, "" for none, "~..." for a
+        /// regular expression.
+        match_headers: Map<String>,
+        /// An answer that sends the client elsewhere.
+        redirect: RawRedirect,
+        /// Take the route's path off before the request goes to the upstream.
+        strip_prefix: bool,
+        /// Put this in place of the route's path.
+        replace_prefix: Placed<String>,
+        /// Make another path by regular expressions; the first that matches counts.
+        rewrite: Vec<RawRewrite>,
         /// A built-in page.
         builtin: BuiltinWord,
         /// The MCP gateway, at this path and below.
@@ -103,6 +120,7 @@ words! {
         "config" => Builtin::Config,
         "servers" => Builtin::Servers,
         "tools" => Builtin::Tools,
+        "upstreams" => Builtin::Upstreams,
         "metrics" => Builtin::Metrics,
         "docs" => Builtin::Docs,
         "openapi" => Builtin::OpenApi,
@@ -117,6 +135,8 @@ words! {
 pub struct Route {
     /// Which paths.
     pub path: PathRule,
+    /// Which requests for them.
+    pub conditions: RouteConditions,
     /// Who answers.
     pub handler: Handler,
     /// What holds for its requests.
@@ -129,6 +149,7 @@ impl Route {
     pub fn new(path: PathRule, handler: Handler) -> Self {
         Self {
             path,
+            conditions: RouteConditions::default(),
             handler,
             settings: RouteSettings::default(),
         }
@@ -153,6 +174,8 @@ pub enum Handler {
     Mcp,
     /// The gateway's transport of 2024-11-05 (HTTP+SSE), at `/sse` and `/messages`.
     McpSse,
+    /// `redirect`: an answer that sends the client elsewhere.
+    Redirect(Arc<Redirect>),
     /// `proxy = "NAME"`: a server behind.
     Proxy(Arc<ProxyRoute>),
     /// `files` or `root`: files below a directory.
@@ -174,6 +197,8 @@ pub enum Builtin {
     Servers,
     /// /api/v1/tools
     Tools,
+    /// /api/v1/upstreams: servers behind the proxy, and how they do.
+    Upstreams,
     Metrics,
     Docs,
     /// /openapi.json
@@ -197,6 +222,7 @@ pub(super) fn resolve(
         let Some(path) = route.path.take() else {
             continue;
         };
+        let conditions = route_path::conditions(&mut route, &path.at, found);
         let rule = path_rule(&path, found);
         let Some(choice) = choice(&route, &path, found) else {
             continue;
@@ -204,23 +230,16 @@ pub(super) fn resolve(
         let Some(rule) = rule else {
             continue;
         };
-        if routes.iter().any(|known| known.path == rule) {
+        let is_known = |known: &Route| known.path == rule && known.conditions == conditions;
+        if routes.iter().any(is_known) {
             let message = format!("{} stands twice", path.value);
             let problem = Problem::new(&path.at, "route.path", message);
             found.errors.push(problem);
             continue;
         }
-        let handler = match choice {
-            Choice::Builtin(page) => Handler::Builtin(page),
-            Choice::Mcp => Handler::Mcp,
-            Choice::Proxy => match proxy::resolve(&mut route, named.upstreams, found) {
-                Some(settings) => Handler::Proxy(settings),
-                None => continue,
-            },
-            Choice::Files => match files::resolve(&mut route, &rule, sites, around, found) {
-                Some(files) => Handler::Files(files),
-                None => continue,
-            },
+        let place = (&rule, &path.at, sites);
+        let Some(handler) = handler(&mut route, (choice, place), (named, around), found) else {
+            continue;
         };
         match &handler {
             Handler::Files(_) => sites += 1,
@@ -229,21 +248,45 @@ pub(super) fn resolve(
         proxy::refuse_strays(&route, &path.at, found);
         routes.push(Route {
             path: rule,
+            conditions,
             handler,
             settings,
         });
     }
     if with_builtin {
-        let builtin = builtin_routes();
-        let is_free = |route: &Route| {
-            routes
-                .iter()
-                .all(|own| text(&own.path) != text(&route.path))
-        };
-        let mut builtin: Vec<Route> = builtin.into_iter().filter(is_free).collect();
-        routes.append(&mut builtin);
+        add_builtin(&mut routes);
     }
     routes
+}
+
+fn handler(
+    route: &mut RawRoute,
+    (choice, (rule, at, sites)): (Choice, (&PathRule, &At, usize)),
+    (named, around): (&Named<'_>, &Around<'_>),
+    found: &mut Findings,
+) -> Option<Handler> {
+    Some(match choice {
+        Choice::Builtin(page) => Handler::Builtin(page),
+        Choice::Mcp => Handler::Mcp,
+        Choice::Redirect => {
+            let raw = route.redirect.take().unwrap_or_default();
+            Handler::Redirect(route_path::redirect(raw, at, found)?)
+        }
+        Choice::Proxy => Handler::Proxy(proxy::resolve(route, at, named.upstreams, found)?),
+        Choice::Files => Handler::Files(files::resolve(route, rule, sites, around, found)?),
+    })
+}
+
+/// Adds the built-in routes whose paths are free.
+fn add_builtin(routes: &mut Vec<Route>) {
+    let is_free = |route: &Route| {
+        routes
+            .iter()
+            .filter(|own| own.conditions.is_empty())
+            .all(|own| text(&own.path) != text(&route.path))
+    };
+    let mut builtin: Vec<Route> = builtin_routes().into_iter().filter(is_free).collect();
+    routes.append(&mut builtin);
 }
 
 /// The one key that says who answers.
@@ -252,13 +295,14 @@ enum Choice {
     Mcp,
     Files,
     Proxy,
+    Redirect,
 }
 
 /// What to do about a route that has none of them.
 const ADD_ONE: &str = "add `mcp = true`, `builtin = \"…\"`, \
      `files = \"…\"` or `proxy = \"…\"`";
 /// The keys of a route that say so.
-const CHOICES: [&str; 5] = ["builtin", "mcp", "files", "root", "proxy"];
+const CHOICES: [&str; 6] = ["builtin", "mcp", "files", "root", "proxy", "redirect"];
 
 fn choice(route: &RawRoute, path: &Placed<String>, found: &mut Findings) -> Option<Choice> {
     let mut choices = Vec::new();
@@ -276,6 +320,9 @@ fn choice(route: &RawRoute, path: &Placed<String>, found: &mut Findings) -> Opti
     }
     if route.proxy.is_some() {
         choices.push(("proxy", Choice::Proxy));
+    }
+    if route.redirect.is_some() {
+        choices.push(("redirect", Choice::Redirect));
     }
     let names: Vec<String> = choices
         .iter()
@@ -336,6 +383,7 @@ pub(super) fn builtin_routes() -> Vec<Route> {
         ("/api/v1/config", Builtin::Config),
         ("/api/v1/servers", Builtin::Servers),
         ("/api/v1/tools", Builtin::Tools),
+        ("/api/v1/upstreams", Builtin::Upstreams),
         ("/api/v1/sse", Builtin::Events),
         ("/metrics", Builtin::Metrics),
         ("/docs", Builtin::Docs),

@@ -1,10 +1,12 @@
 //! `[upstream.NAME]`: servers that a route can hand its requests to.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Around;
+use super::upstream_parts::{balance, ejection, health, retry, server_address, tls};
 use crate::balance::{Ejection, Method, Spec};
 use crate::config::kinds::{Count, Period, words};
 use crate::config::problem::{At, Findings, Problem};
@@ -31,6 +33,16 @@ section! {
         send_timeout: Period<1, DAY_MS>,
         /// Time to the answer, and between two pieces of it.
         read_timeout: Period<1, DAY_MS>,
+        /// What is spoken with the servers: "http1", or "h2" (without TLS by prior knowledge).
+        protocol: ProtocolWord,
+        /// Requests that wait while every server is at its max_conns, in each shard.
+        queue: Count<0, 1_000_000>,
+        /// How long they wait.
+        queue_timeout: Period<1, DAY_MS>,
+        /// TLS to the servers; also used where an address begins with https://.
+        tls: RawUpstreamTls,
+        /// Checks that a shard makes on its own account.
+        health: RawHealth,
         /// When another server, or another connection, is tried.
         retry: RawRetry,
         /// When a server that keeps failing is left alone.
@@ -39,9 +51,46 @@ section! {
 }
 
 section! {
+    /// TLS to the servers.
+    RawUpstreamTls {
+        /// Whether the server's certificate is verified; true unless said otherwise.
+        verify: bool,
+        /// The name that is asked for (SNI) and that the certificate must be for; by default the
+        /// address's host.
+        server_name: String,
+        /// PEM with the authorities to trust; by default the system's.
+        ca: Placed<String>,
+        /// PEM with a certificate to show to servers that ask for one.
+        cert: Placed<String>,
+        /// PEM with its key.
+        key: Placed<String>,
+    }
+}
+
+section! {
+    /// Active checks.
+    RawHealth {
+        /// The path that is asked for.
+        path: Placed<String>,
+        /// The Host that is sent; by default the address.
+        host: String,
+        /// Time between two checks of a server.
+        interval: Period<10, DAY_MS>,
+        /// Time for one.
+        timeout: Period<1, DAY_MS>,
+        /// Checks in a row that have to pass before the server gets requests again.
+        passes: Count<1, 1000>,
+        /// Checks in a row that have to fail before it gets none.
+        fails: Count<1, 1000>,
+        /// Statuses that pass: "200", "200-399".
+        status: Vec<Placed<String>>,
+    }
+}
+
+section! {
     /// One server.
     RawUpstreamServer {
-        /// "host:port", "http://host:port" or "unix:/path".
+        /// "host:port", "http://host:port", "https://host:port" or "unix:/path".
         address: Placed<String>,
         /// Its share beside the others.
         weight: Count<1, 65_535>,
@@ -77,6 +126,24 @@ section! {
         /// Which methods: "idempotent", or "any".
         methods: RetryMethodsWord,
     }
+}
+
+words! {
+    /// `protocol`
+    ProtocolWord(Protocol) {
+        "http1" | "http/1.1" => Protocol::Http1,
+        "h2" | "h2c" | "http2" => Protocol::Http2,
+    }
+}
+
+/// What is spoken with the servers of an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 words! {
@@ -120,6 +187,16 @@ pub struct Upstream {
     pub keepalive_timeout: Duration,
     /// Time limits.
     pub timeouts: ProxyTimeouts,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Requests that wait for a server with room.
+    pub queue: usize,
+    /// How long they wait.
+    pub queue_timeout: Duration,
+    /// TLS, for those servers that have it.
+    pub tls: Option<UpstreamTls>,
+    /// Active checks.
+    pub health: Option<HealthCheck>,
     /// When a request is tried again.
     pub retry: Retry,
     /// When a server that keeps failing is left alone.
@@ -137,11 +214,50 @@ pub struct ProxyTimeouts {
     pub read: Duration,
 }
 
+/// TLS to the servers of an upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// What rustls goes by.
+    pub config: Arc<rustls::ClientConfig>,
+    /// The name to ask for; `None` is the address's host.
+    pub server_name: Option<String>,
+}
+
+/// Files are read anew with each configuration, so only the very same is the same.
+impl PartialEq for UpstreamTls {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.config, &other.config) && self.server_name == other.server_name
+    }
+}
+
+impl Eq for UpstreamTls {}
+
+/// Active checks of the servers of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The path that is asked for.
+    pub path: String,
+    /// The Host that is sent; `None` is the address.
+    pub host: Option<String>,
+    /// Between two checks.
+    pub interval: Duration,
+    /// For one.
+    pub timeout: Duration,
+    /// Checks in a row.
+    pub passes: u32,
+    /// The same.
+    pub fails: u32,
+    /// Statuses that pass.
+    pub status: Vec<RangeInclusive<u16>>,
+}
+
 /// One server of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamServer {
     /// Where it is.
     pub address: ServerAddress,
+    /// Whether it is reached over TLS.
+    pub has_tls: bool,
     /// Its part in balancing; `name` is the address as configured.
     pub spec: Spec,
 }
@@ -240,11 +356,12 @@ fn one(
     found: &mut Findings,
 ) -> Option<Upstream> {
     let unread = raw.unread.contains(&"servers");
+    let wants_tls = raw.tls.is_some();
     let servers: Vec<UpstreamServer> = raw
         .servers
         .unwrap_or_default()
         .into_iter()
-        .filter_map(|raw| server(raw, around, &name.at, found))
+        .filter_map(|raw| server(raw, wants_tls, (around, &name.at), found))
         .collect();
     if servers.iter().all(|server| server.spec.down) && !unread && found.errors.is_empty() {
         let problem = Problem::new(&name.at, "upstream", "no server that could be asked");
@@ -252,11 +369,32 @@ fn one(
             .errors
             .push(problem.hint("servers = [{ address = \"127.0.0.1:8000\" }]"));
     }
-    let (method, key) = match &raw.balance {
-        Some(balance) => self::balance(balance, found)?,
-        None => Default::default(),
+    let balanced = match &raw.balance {
+        Some(text) => balance(text, found),
+        None => Some(Default::default()),
+    };
+    let health = raw.health.map(|raw| health(raw, found));
+    let retry = retry(raw.retry.unwrap_or_default(), found);
+    let (method, key) = balanced?;
+    let protocol = raw.protocol.map_or(Protocol::default(), |word| word.0);
+    let has_tls = servers.iter().any(|server| server.has_tls);
+    let tls = match has_tls {
+        true => Some(tls(
+            raw.tls.unwrap_or_default(),
+            protocol,
+            (around, &name.at),
+            found,
+        )?),
+        false => None,
     };
     Some(Upstream {
+        protocol,
+        queue: raw.queue.map_or(0, |count| count.0 as usize),
+        queue_timeout: raw
+            .queue_timeout
+            .map_or(Duration::from_secs(5), |period| period.0),
+        tls,
+        health,
         name: Arc::from(name.value.as_str()),
         method,
         key,
@@ -274,15 +412,15 @@ fn one(
             send: raw.send_timeout.map_or(TIMEOUTS.send, |time| time.0),
             read: raw.read_timeout.map_or(TIMEOUTS.read, |time| time.0),
         },
-        retry: retry(raw.retry.unwrap_or_default(), found),
+        retry,
         ejection: ejection(raw.ejection.as_ref()),
     })
 }
 
 fn server(
     raw: RawUpstreamServer,
-    around: &Around<'_>,
-    at: &At,
+    wants_tls: bool,
+    (around, at): (&Around<'_>, &At),
     found: &mut Findings,
 ) -> Option<UpstreamServer> {
     let Some(address) = raw.address else {
@@ -297,11 +435,14 @@ fn server(
         let message = format!("\"{}\" is not an address", address.value.escape_debug());
         let problem = Problem::new(&address.at, "upstream.servers.address", message);
         found.errors.push(
-            problem.hint("write \"host:port\", \"http://host:port\" or \"unix:/path/to.sock\""),
+            problem.hint("write \"host:port\", \"https://host:port\" or \"unix:/path/to.sock\""),
         );
     }
+    let address_says = address.value.starts_with("https://");
+    let says_plain = address.value.starts_with("http://");
     Some(UpstreamServer {
         address: parsed?,
+        has_tls: address_says || (wants_tls && !says_plain),
         spec: Spec {
             weight: raw.weight.map_or(1, |count| count.0 as u32),
             max_fails: raw.max_fails.map_or(1, |count| count.0 as u32),
@@ -315,105 +456,4 @@ fn server(
             name: address.value,
         },
     })
-}
-
-fn server_address(text: &str, around: &Around<'_>) -> Option<ServerAddress> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        let path = path.trim_start_matches("//");
-        return (!path.is_empty()).then(|| ServerAddress::Unix(around.path(path)));
-    }
-    let rest = text.strip_prefix("http://").unwrap_or(text);
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
-    let (host, port) = if let Some(rest) = rest.strip_prefix('[') {
-        let (host, port) = rest.split_once(']')?;
-        (host, port.strip_prefix(':'))
-    } else {
-        match rest.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (rest, None),
-        }
-    };
-    let port = match port {
-        Some(port) => port.parse().ok().filter(|&port: &u16| port > 0)?,
-        None => 80,
-    };
-    (!host.is_empty() && host.chars().all(is_plain)).then(|| ServerAddress::Tcp {
-        host: host.to_owned(),
-        port,
-    })
-}
-
-fn balance(text: &Placed<String>, found: &mut Findings) -> Option<(Method, HashKey)> {
-    let named = |prefix: &str| {
-        let name = text.value.strip_prefix(prefix)?;
-        (!name.is_empty()).then(|| name.to_owned())
-    };
-    Some(match text.value.as_str() {
-        "round_robin" => (Method::RoundRobin, HashKey::default()),
-        "least_conn" => (Method::LeastConn, HashKey::default()),
-        "p2c" => (Method::PowerOfTwo, HashKey::default()),
-        "hash:client_ip" | "ip_hash" => (Method::Hash, HashKey::ClientIp),
-        "hash:uri" => (Method::Hash, HashKey::Uri),
-        "hash:path" => (Method::Hash, HashKey::Path),
-        "hash:host" => (Method::Hash, HashKey::Host),
-        _ => {
-            if let Some(name) = named("hash:header:") {
-                return Some((Method::Hash, HashKey::Header(name)));
-            }
-            if let Some(name) = named("hash:cookie:") {
-                return Some((Method::Hash, HashKey::Cookie(name)));
-            }
-            let message = format!("\"{}\" is no way to balance", text.value.escape_debug());
-            let problem = Problem::new(&text.at, "upstream.balance", message);
-            found.errors.push(problem.hint(
-                "round_robin, least_conn, p2c, or hash: with client_ip, uri, path, host, \
-                 header:NAME or cookie:NAME",
-            ));
-            return None;
-        }
-    })
-}
-
-fn retry(raw: RawRetry, found: &mut Findings) -> Retry {
-    let mut retry = Retry::default();
-    if let Some(on) = raw.on {
-        (retry.on_error, retry.on_timeout, retry.on_invalid) = (false, false, false);
-        for word in on {
-            let status = word.value.strip_prefix("http_").unwrap_or(&word.value);
-            match (word.value.as_str(), status.parse::<u16>()) {
-                ("error", _) => retry.on_error = true,
-                ("timeout", _) => retry.on_timeout = true,
-                ("invalid_header", _) => retry.on_invalid = true,
-                (_, Ok(status @ (403 | 404 | 429 | 500..=599))) => retry.on_status.push(status),
-                _ => {
-                    let message = format!("\"{}\" is no reason", word.value.escape_debug());
-                    let problem = Problem::new(&word.at, "upstream.retry.on", message);
-                    let hint = "error, timeout, invalid_header, 403, 404, 429 or 500 to 599";
-                    found.errors.push(problem.hint(hint));
-                }
-            }
-        }
-    }
-    Retry {
-        tries: raw.tries.map_or(retry.tries, |count| count.0 as u32),
-        timeout: raw.timeout.map_or(retry.timeout, |period| period.0),
-        budget: raw.budget.map_or(retry.budget, |count| count.0 as u32),
-        any_method: raw.methods.is_some_and(|word| word.0),
-        ..retry
-    }
-}
-
-fn ejection(raw: Option<&RawEjection>) -> Ejection {
-    let count = |value: Option<u64>, default: u32| value.map_or(default, |count| count as u32);
-    Ejection {
-        consecutive_errors: count(raw.and_then(|raw| raw.errors).map(|count| count.0), 0),
-        base: raw
-            .and_then(|raw| raw.time)
-            .map_or(Duration::from_secs(30), |time| time.0),
-        max: raw
-            .and_then(|raw| raw.max_time)
-            .map_or(Duration::from_secs(300), |time| time.0),
-        max_percent: count(raw.and_then(|raw| raw.max_percent).map(|count| count.0), 50),
-    }
 }

@@ -171,6 +171,11 @@ fn route(config: &Config, route: &Route) -> Json {
     let mut shown = match &route.handler {
         Handler::Builtin(page) => object! { "path": path, "builtin": builtin(*page) },
         Handler::Files(files) => site(&path, files),
+        Handler::Redirect(redirect) => object! {
+            "path": path,
+            "redirect": redirect.to.as_str(),
+            "status": u64::from(redirect.status),
+        },
         Handler::Proxy(settings) => configuration_proxy::route(&path, settings, config),
         Handler::Mcp => object! { "path": path, "mcp": true },
         Handler::McpSse => object! { "path": path, "mcp": "2024-11-05" },
@@ -333,6 +338,7 @@ pub(super) const fn builtin(page: Builtin) -> &'static str {
         Builtin::Config => "config",
         Builtin::Servers => "servers",
         Builtin::Tools => "tools",
+        Builtin::Upstreams => "upstreams",
         Builtin::Metrics => "metrics",
         Builtin::Docs => "docs",
         Builtin::OpenApi => "openapi",
@@ -369,6 +375,7 @@ mod tests {
             Builtin::Config,
             Builtin::Servers,
             Builtin::Tools,
+            Builtin::Upstreams,
             Builtin::Metrics,
             Builtin::Docs,
             Builtin::OpenApi,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::json::{Json, object};
 use crate::balance::Method;
-use crate::config::{Config, Forwarded, HashKey, ProxyRoute, Upstream, UpstreamServer};
+use crate::config::{
+    Config, Forwarded, HashKey, HealthCheck, Protocol, ProxyRoute, Upstream, UpstreamServer,
+};
 
 /// `[upstream.NAME]`, all of them.
 pub(super) fn upstreams(config: &Config) -> Vec<Json> {
@@ -17,7 +19,14 @@ fn upstream(upstream: &Upstream) -> Json {
     object! {
         "name": &*upstream.name,
         "balance": balance(upstream),
+        "protocol": match upstream.protocol {
+            Protocol::Http1 => "http1",
+            Protocol::Http2 => "h2",
+        },
         "servers": servers,
+        "queue": upstream.queue as u64,
+        "queue_timeout": time(upstream.queue_timeout),
+        "health": upstream.health.as_ref().map(health),
         "keepalive": upstream.keepalive as u64,
         "keepalive_requests": if requests == u64::MAX { 0 } else { requests },
         "keepalive_timeout": time(upstream.keepalive_timeout),
@@ -47,6 +56,16 @@ fn retry(upstream: &Upstream) -> Json {
         "timeout": time(retry.timeout),
         "budget": u64::from(retry.budget),
         "methods": if retry.any_method { "any" } else { "idempotent" },
+    }
+}
+
+fn health(check: &HealthCheck) -> Json {
+    object! {
+        "path": check.path.as_str(),
+        "interval": time(check.interval),
+        "timeout": time(check.timeout),
+        "passes": u64::from(check.passes),
+        "fails": u64::from(check.fails),
     }
 }
 
@@ -85,6 +104,8 @@ pub(super) fn route(path: &str, settings: &ProxyRoute, config: &Config) -> Json 
     object! {
         "path": path,
         "proxy": upstream.map(|upstream| upstream.name.to_string()),
+        "replace_prefix": settings.path.prefix.clone(),
+        "rewrites": settings.path.rewrites.len() as u64,
         "buffering": settings.buffering,
         "request_buffering": settings.request_buffering,
         "connect_timeout": settings.connect_timeout.map(time),

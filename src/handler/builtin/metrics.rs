@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Pages;
+use super::json::{Json, object};
 use crate::handler::mcp::link::Status;
 use crate::handler::problem::Problem;
 use crate::http::{Known, RequestHead, Response};
@@ -69,6 +70,33 @@ impl Scrape {
 }
 
 impl Pages {
+    /// `/api/v1/upstreams`: the servers behind the proxy.
+    pub(super) async fn upstreams(&self, head: &RequestHead, response: &mut Response) {
+        let Some(merged) = self.setup.scraper.scrape().await else {
+            *response = Problem::Busy.response();
+            return;
+        };
+        let rows = merged.totals.upstreams.values();
+        let rows: Vec<Json> = rows
+            .map(|row| {
+                let failures = row.failures.iter().filter(|(_, count)| *count > 0);
+                let failures = failures.map(|(why, count)| ((*why).to_owned(), (*count).into()));
+                object! {
+                    "upstream": row.upstream.to_string(),
+                    "server": row.server.to_string(),
+                    "available_shards": row.available,
+                    "requests": row.requests,
+                    "requests_under_way": row.under_way,
+                    "retries": row.retries,
+                    "connects": row.connects,
+                    "idle_connections": row.idle,
+                    "failures": Json::Object(failures.collect()),
+                }
+            })
+            .collect();
+        self.json(head, &object! { "upstreams": rows }, response);
+    }
+
     pub(super) async fn metrics(&self, head: &RequestHead, response: &mut Response) {
         if !self.setup.config.metrics {
             *response = Problem::NotFound.response();

@@ -107,6 +107,7 @@ impl Pages {
         // Boxed, so that this future stays small: an idle connection keeps room for it.
         match page {
             Builtin::Metrics => Box::pin(self.metrics(request.head, response)).await,
+            Builtin::Upstreams => Box::pin(self.upstreams(request.head, response)).await,
             _ => Box::pin(self.echo(request, response)).await,
         }
     }
@@ -154,7 +155,9 @@ impl Pages {
             Builtin::OpenApi => self.openapi(head, response),
             Builtin::Events => self.events(head, response),
             // Health was answered above.
-            Builtin::Health | Builtin::Echo | Builtin::Metrics => return page == Builtin::Health,
+            Builtin::Health | Builtin::Echo | Builtin::Metrics | Builtin::Upstreams => {
+                return page == Builtin::Health;
+            }
         }
         true
     }

@@ -32,7 +32,7 @@ fn describe(routes: &[(String, Handler)]) -> Option<Json> {
             }
             // Files and what is behind are no interfaces of ours, and nobody should begin with
             // MCP's transport of 2024-11-05.
-            Handler::Files(_) | Handler::Proxy(_) | Handler::McpSse => {}
+            Handler::Files(_) | Handler::Proxy(_) | Handler::Redirect(_) | Handler::McpSse => {}
             Handler::Mcp => {
                 let item = pages.get("mcp")?;
                 paths.push((path.clone(), Json::Read(item.clone())));

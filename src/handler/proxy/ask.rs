@@ -9,6 +9,7 @@ use crate::base::hash::fnv1a;
 use crate::config::{Forwarded, HashKey, ProxyRoute};
 use crate::handler::Incoming;
 use crate::http::{Body, HeaderList, Known, Method, Version, is_field_value};
+use crate::route::edited;
 use crate::upstream::group::Outgoing;
 
 /// This proxy's name in Via.
@@ -78,7 +79,10 @@ impl Ask {
             settings: Arc::clone(settings),
             method: head.method,
             token,
-            target: head.path_and_query().to_owned(),
+            target: match settings.path.is_empty() {
+                true => head.path_and_query().to_owned(),
+                false => edited(&settings.path, &request.found, head).unwrap_or_default(),
+            },
             headers,
             body: Body::Empty,
             declared: length.and_then(|length| length.parse().ok()),

@@ -20,8 +20,12 @@ use crate::balance::Tried;
 use crate::base::clock;
 use crate::config::{Config, ProxyRoute, ProxyTimeouts, Retry, Upstream};
 use crate::handler::Incoming;
+use crate::handler::problem::Problem;
 use crate::http::{Body, HeaderList, Hints, Known, Method, Response, ResponseHead, UpstreamTimes};
-use crate::upstream::group::{Answer, Cause, Failure, Group, Outgoing, Parts, Request, Ticket};
+use crate::metrics::UpstreamRow;
+use crate::upstream::group::{
+    Answer, Cause, Failure, Group, News, Outgoing, Parts, Request, Ticket, Wire,
+};
 
 /// Content that is waited for before a server is asked, in bytes; nginx's
 /// client_body_buffer_size of the seed.
@@ -46,6 +50,8 @@ struct Target {
     retry: Retry,
     budget: Budget,
     key: crate::config::HashKey,
+    /// Whether the configuration before had no such group.
+    is_new: bool,
     by_hash: bool,
 }
 
@@ -85,6 +91,7 @@ impl Proxy {
             retry: upstream.retry.clone(),
             budget: Budget::new(upstream.retry.budget),
             key: upstream.key.clone(),
+            is_new: same(upstream).is_none(),
             by_hash: upstream.method == crate::balance::Method::Hash,
         };
         Some(Rc::new(Self {
@@ -92,6 +99,30 @@ impl Proxy {
             lists: RefCell::default(),
             parts: Rc::clone(&parts),
         }))
+    }
+
+    /// Begins the active checks of groups that are new, on the one shard that makes them.
+    pub fn check(&self, wire: &Wire) {
+        for target in self.groups.iter().filter(|target| target.is_new) {
+            if let Some(check) = &target.config.health {
+                target.group.check(check, wire);
+            }
+        }
+    }
+
+    /// Hears of a check.
+    pub fn hear(&self, news: &News) {
+        let mut groups = self.groups.iter();
+        if let Some(target) = groups.find(|target| *target.group.name() == *news.group) {
+            target.group.hear(news);
+        }
+    }
+
+    /// The figures of every server.
+    #[must_use]
+    pub fn rows(&self) -> Vec<UpstreamRow> {
+        let groups = self.groups.iter();
+        groups.flat_map(|target| target.group.rows()).collect()
     }
 
     /// Answers a request of a route.
@@ -107,6 +138,11 @@ impl Proxy {
             return;
         }
         let mut ask = self.ask(settings, &request);
+        if ask.target.is_empty() {
+            // The rules have made nothing of the path that could be sent.
+            *response = Problem::NotFound.response();
+            return self.recycle(ask);
+        }
         ask.body = request.body;
         match self.fetch(&mut ask, request.hints).await {
             Ok(fetched) => self.answer(fetched, response),
@@ -153,8 +189,9 @@ impl Proxy {
         let mut tries = Tries::new(target, ask);
         loop {
             let ticket = match tries.begin() {
-                Ok(ticket) => ticket,
-                Err(fault) => return Err(fault),
+                Some(ticket) => ticket,
+                // In a box: nearly always there is a server with room.
+                None => Box::pin(tries.begin_waiting()).await?,
             };
             let request = Request {
                 method: ask.method_token(),
@@ -263,14 +300,32 @@ impl<'a> Tries<'a> {
         }
     }
 
-    fn begin(&mut self) -> Result<Ticket, Fault> {
+    fn begin(&mut self) -> Option<Ticket> {
         let group = &self.target.group;
-        let ticket = group.begin(self.key, &self.tried, clock::mono());
-        let Some(ticket) = ticket else {
-            return Err(self.fault());
-        };
-        self.tried.push(ticket.index());
-        Ok(ticket)
+        let ticket = group.begin(self.key, &self.tried, clock::mono())?;
+        self.took(ticket.index());
+        Some(ticket)
+    }
+
+    async fn begin_waiting(&mut self) -> Result<Ticket, Fault> {
+        let group = &self.target.group;
+        match group.begin_waiting(self.key, &self.tried).await {
+            Ok(ticket) => {
+                self.took(ticket.index());
+                Ok(ticket)
+            }
+            Err(cause) => {
+                self.last.get_or_insert_with(|| cause.early());
+                Err(self.fault())
+            }
+        }
+    }
+
+    fn took(&mut self, index: usize) {
+        if !self.tried.is_empty() {
+            self.target.group.count_retry(index);
+        }
+        self.tried.push(index);
     }
 
     fn fault(&mut self) -> Fault {

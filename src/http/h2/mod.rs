@@ -2,10 +2,12 @@
 //! this program and back. Frames, HPACK and flow control are the crate's; here are the rules
 //! about requests that it leaves to its user, and the watch on what peers may flood with.
 
+mod client;
 mod guard;
 mod request;
 mod response;
 
+pub use client::{read_response, read_trailers_into, write_request};
 pub use guard::{Budgets, Flood, Guard};
 pub use request::{Opened, read_request, read_trailers};
 pub use response::{Declared, Fields, declared, interim, write_trailers};

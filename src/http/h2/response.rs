@@ -177,7 +177,7 @@ pub fn interim(hint: &Hint) -> ::http::Response<()> {
 
 /// Fields that frame the message or concern the connection: in HTTP/2 frames say that (RFC 9113
 /// §8.2.2).
-const fn is_framing(known: Known) -> bool {
+pub(super) const fn is_framing(known: Known) -> bool {
     matches!(
         known,
         Known::Connection

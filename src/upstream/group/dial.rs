@@ -4,23 +4,33 @@ use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Parts;
 use super::failure::Cause;
 use crate::base::clock;
-use crate::config::ServerAddress;
+use crate::config::{ServerAddress, UpstreamServer, UpstreamTls};
 use crate::net::connect::{connect_addr, connect_any, connect_unix};
 use crate::net::link::Link;
+use crate::net::tls::TlsConnector;
 use crate::net::{Stream, spawn};
 
 /// How long the addresses of a name are used before they are looked up anew. getaddrinfo does
 /// not tell the record's TTL.
 const ADDRESSES_AGE_MAX: Duration = Duration::from_secs(10);
 
-/// Where a server is.
+/// How a server is reached.
 #[derive(Debug)]
-pub(super) enum Dial {
+pub(super) struct Dial {
+    place: Place,
+    /// TLS over it, and the name to ask for.
+    tls: Option<(TlsConnector, String)>,
+}
+
+/// Where it is.
+#[derive(Debug)]
+enum Place {
     Address(SocketAddr),
     Name(Rc<Name>),
     Unix(PathBuf),
@@ -39,7 +49,41 @@ pub(super) struct Name {
 }
 
 impl Dial {
-    pub(super) fn new(address: &ServerAddress) -> Self {
+    pub(super) fn new(server: &UpstreamServer, tls: Option<&UpstreamTls>) -> Self {
+        let tls = tls.filter(|_| server.has_tls).map(|tls| {
+            let host = match &server.address {
+                ServerAddress::Tcp { host, .. } => host.clone(),
+                ServerAddress::Unix(_) => "localhost".to_owned(),
+            };
+            let name = tls.server_name.clone().unwrap_or(host);
+            (TlsConnector::with_config(Arc::clone(&tls.config)), name)
+        });
+        let place = Place::new(&server.address);
+        Self { place, tls }
+    }
+
+    /// Whether it is over TLS.
+    pub(super) const fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Makes a connection. `limit` is divided among the addresses of a name.
+    pub(super) async fn connect(&self, parts: &Parts, limit: Duration) -> Result<Link, Cause> {
+        let stream = self.place.connect(parts, limit).await?;
+        let Some((connector, name)) = &self.tls else {
+            return Ok(Link::new(stream));
+        };
+        let (Stream::Tcp(plain) | Stream::Unix(plain)) = stream else {
+            return Ok(Link::new(stream));
+        };
+        let shaken = connector.connect(name, plain).await;
+        let tls = shaken.map_err(|error| Cause::Connect(error.to_string()))?;
+        Ok(Link::new(Stream::Tls(Box::new(tls))))
+    }
+}
+
+impl Place {
+    fn new(address: &ServerAddress) -> Self {
         match address {
             ServerAddress::Unix(path) => Self::Unix(path.clone()),
             ServerAddress::Tcp { host, port } => match host.parse::<IpAddr>() {
@@ -56,21 +100,19 @@ impl Dial {
         }
     }
 
-    /// Makes a connection. `limit` is divided among the addresses of a name.
-    pub(super) async fn connect(&self, parts: &Parts, limit: Duration) -> Result<Link, Cause> {
+    async fn connect(&self, parts: &Parts, limit: Duration) -> Result<Stream, Cause> {
         let refused = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::TimedOut => Cause::ConnectTimedOut(limit),
             _ => Cause::Connect(error.to_string()),
         };
-        let stream = match self {
+        Ok(match self {
             Self::Address(address) => Stream::Tcp(connect_addr(*address).await.map_err(refused)?),
             Self::Unix(path) => Stream::Unix(connect_unix(path).await.map_err(refused)?),
             Self::Name(name) => {
                 let addresses = name.addresses(parts).await?;
                 Stream::Tcp(connect_any(&addresses, limit).await.map_err(refused)?)
             }
-        };
-        Ok(Link::new(stream))
+        })
     }
 }
 

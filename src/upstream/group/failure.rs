@@ -56,6 +56,20 @@ pub struct Failure {
 }
 
 impl Cause {
+    /// Every [`word`](Self::word), and `cut` for an answer that broke off after its head.
+    pub const WORDS: [&'static str; 10] = [
+        "connect",
+        "connect_timeout",
+        "send",
+        "send_timeout",
+        "unanswered",
+        "broken",
+        "read_timeout",
+        "invalid",
+        "client",
+        "cut",
+    ];
+
     /// Whether a time limit ran out.
     #[must_use]
     pub const fn is_timeout(&self) -> bool {

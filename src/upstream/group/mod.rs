@@ -4,30 +4,40 @@
 mod connection;
 mod dial;
 mod failure;
+mod health;
 mod outgoing;
 mod peer;
+mod stream;
+mod tally;
 mod ticket;
 mod transfer;
+mod trunk;
 mod tunnel;
 
+use core::future::poll_fn;
+use core::task::{Poll, Waker};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 pub use failure::{Cause, Failure};
+pub use health::{News, Wire};
 pub use outgoing::Outgoing;
 pub use ticket::Ticket;
 
 use crate::balance::{Balancer, Outcome, Tried};
-use crate::base::hash;
 use crate::base::log::Logger;
-use crate::config::{ProxyTimeouts, Upstream};
+use crate::base::{clock, hash};
+use crate::config::{HealthCheck, Protocol, ProxyTimeouts, Upstream};
 use crate::http::{Body, BodyError, HeaderList, Hints, ResponseHead};
 use crate::net::buffers::Buffers;
 use crate::net::deadlines::Deadlines;
 use crate::net::resolve::Resolver;
+use crate::net::timer::{Elapsed, within};
 use dial::Dial;
 use peer::{Content, Keeping, Peer};
+use tally::Tally;
 use tunnel::Tunnel;
 
 /// Heads kept to be filled again.
@@ -109,6 +119,9 @@ pub struct Group {
     peers: Vec<Rc<Peer>>,
     names: Vec<String>,
     chance: Cell<u64>,
+    /// Requests that wait for a server with room.
+    waiting: RefCell<VecDeque<Waker>>,
+    queue: (usize, Duration),
     parts: Rc<Parts>,
 }
 
@@ -124,7 +137,9 @@ impl Group {
         let specs: Vec<_> = upstream.servers.iter().map(|s| s.spec.clone()).collect();
         let names = specs.iter().map(|spec| spec.name.clone()).collect();
         let peer = |server: &crate::config::UpstreamServer| {
-            Peer::new(Dial::new(&server.address), keeping, Rc::clone(&parts))
+            let dial = Dial::new(server, upstream.tls.as_ref());
+            let speaks_h2 = upstream.protocol == Protocol::Http2;
+            Peer::new(dial, keeping, speaks_h2, Rc::clone(&parts))
         };
         Rc::new(Self {
             name: std::sync::Arc::clone(&upstream.name),
@@ -132,6 +147,8 @@ impl Group {
             peers: upstream.servers.iter().map(peer).collect(),
             names,
             chance: Cell::new(seed),
+            waiting: RefCell::default(),
+            queue: (upstream.queue, upstream.queue_timeout),
             parts,
         })
     }
@@ -164,6 +181,49 @@ impl Group {
         Some(Ticket::new(Rc::clone(self), index))
     }
 
+    /// Begins active checks, on the one shard that makes them.
+    pub fn check(self: &Rc<Self>, check: &HealthCheck, wire: &Wire) {
+        health::start(self, check, wire);
+    }
+
+    /// Chooses a server as [`begin`](Self::begin) does, and waits for one that has room where
+    /// only that is missing.
+    ///
+    /// # Errors
+    /// There is no server, or none had room in time, or too many wait already.
+    pub async fn begin_waiting(self: &Rc<Self>, key: u64, tried: &Tried) -> Result<Ticket, Cause> {
+        if !self.balancer.borrow().is_full(tried, clock::mono()) {
+            return Err(Cause::NoServer);
+        }
+        let (places, limit) = self.queue;
+        let mut is_queued = false;
+        let room = poll_fn(|cx| {
+            if let Some(ticket) = self.begin(key, tried, clock::mono()) {
+                return Poll::Ready(Ok(ticket));
+            }
+            let mut waiting = self.waiting.borrow_mut();
+            if waiting.len() >= places && !is_queued {
+                return Poll::Ready(Err(Cause::Full));
+            }
+            is_queued = true;
+            if !waiting.iter().any(|known| known.will_wake(cx.waker())) {
+                waiting.push_back(cx.waker().clone());
+            }
+            Poll::Pending
+        });
+        match within(limit, core::pin::pin!(room)).await {
+            Ok(begun) => begun,
+            Err(Elapsed) => Err(Cause::Full),
+        }
+    }
+
+    /// Counts a try of that server after another had failed.
+    pub fn count_retry(&self, index: usize) {
+        if let Some(peer) = self.peers.get(index) {
+            Tally::count(&peer.tally().retries);
+        }
+    }
+
     /// Whether there is a server that was not tried yet.
     #[must_use]
     pub fn has_other(&self, tried: &Tried, now: Instant) -> bool {
@@ -174,6 +234,10 @@ impl Group {
 
     fn end(&self, index: usize, outcome: Outcome, now: Instant) {
         let is_out = self.balancer.borrow_mut().end(index, outcome, now);
+        let next = self.waiting.borrow_mut().pop_front();
+        if let Some(next) = next {
+            next.wake();
+        }
         if is_out {
             self.parts.log.warn(
                 "upstream",
@@ -187,6 +251,9 @@ impl Group {
     }
 
     fn answer_broke_off(&self, index: usize, error: BodyError) {
+        if let Some(peer) = self.peers.get(index) {
+            peer.tally().fail_as("cut");
+        }
         self.parts.log.warn(
             "upstream",
             format_args!(
@@ -213,6 +280,7 @@ impl Group {
         let Some(peer) = self.peers.get(index) else {
             return Err(Cause::NoServer.early());
         };
+        Tally::count(&peer.tally().requests);
         match peer.ask(request, outgoing, timeouts).await {
             Ok(got) => {
                 ticket.settle(match got.head.status {
@@ -226,6 +294,10 @@ impl Group {
                         idle: timeouts.read,
                         ticket,
                     })),
+                    Content::Streaming(mut inflow) => {
+                        inflow.ticket = Some(ticket);
+                        Body::Source(inflow)
+                    }
                     Content::Coming(mut transfer) => {
                         transfer.ticket = Some(ticket);
                         Body::Source(transfer)
@@ -239,6 +311,7 @@ impl Group {
             }
             Err(mut failure) => {
                 failure.server = Some(index);
+                peer.tally().fail(&failure.cause);
                 if failure.cause.blames_server() {
                     ticket.settle(Outcome::Failed);
                 }

@@ -133,6 +133,35 @@ impl Outgoing {
         }
     }
 
+    /// The content for one attempt that takes it frame by frame. What is at hand stays here,
+    /// too; what is still to come goes along and cannot be sent again.
+    pub(super) fn hand_over(&mut self) -> Self {
+        let rest = self.rest.take();
+        self.is_spent |= rest.is_some();
+        Self {
+            kind: self.kind,
+            ready: self.ready.clone(),
+            rest,
+            is_spent: false,
+            attempt: Attempt::default(),
+        }
+    }
+
+    /// The next frame of an attempt that takes it frame by frame.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame, BodyError>>> {
+        if let Some(piece) = self.ready.get(self.attempt.begun) {
+            self.attempt.begun += 1;
+            return Poll::Ready(Some(Ok(Frame::Data(piece.clone()))));
+        }
+        match &mut self.rest {
+            Some(frames) => frames.poll_recv(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
     /// Whether this attempt has sent everything.
     #[must_use]
     pub const fn is_done(&self) -> bool {

@@ -14,13 +14,17 @@ use bytes::Bytes;
 use super::connection::{Connection, Seen};
 use super::failure::{Cause, Failure};
 use super::outgoing::{Outgoing, SendError};
+use super::stream::Inflow;
+use super::tally::Tally;
 use super::transfer::Transfer;
+use super::trunk::Trunks;
 use super::{Parts, Request};
 use crate::base::clock;
 use crate::config::ProxyTimeouts;
 use crate::http::h1::{BodyKind, RequestLine};
 use crate::http::{Body, ResponseHead};
 use crate::net::deadlines::Limit;
+use crate::net::link::Link;
 use crate::net::timer::{self, within};
 use crate::net::{sleep, spawn};
 use crate::upstream::group::dial::Dial;
@@ -49,6 +53,10 @@ pub(super) struct Peer {
     keeping: Keeping,
     parts: Rc<Parts>,
     idle: RefCell<Idle>,
+    tally: Tally,
+    /// Whether it is spoken to in HTTP/2.
+    speaks_h2: bool,
+    trunks: Trunks,
 }
 
 #[derive(Debug, Default)]
@@ -77,22 +85,52 @@ pub(super) struct Got {
 pub(super) enum Content {
     Whole(Body),
     Coming(Box<Transfer>),
+    /// Of an HTTP/2 stream.
+    Streaming(Box<Inflow>),
     /// The connection has switched protocols.
     Switched(Box<Connection>),
 }
 
 impl Peer {
-    pub(super) fn new(dial: Dial, keeping: Keeping, parts: Rc<Parts>) -> Rc<Self> {
+    pub(super) fn new(dial: Dial, keeping: Keeping, speaks_h2: bool, parts: Rc<Parts>) -> Rc<Self> {
         Rc::new(Self {
             dial,
             keeping,
             parts,
             idle: RefCell::default(),
+            tally: Tally::default(),
+            speaks_h2,
+            trunks: Trunks::default(),
         })
     }
 
     pub(super) fn parts(&self) -> &Parts {
         &self.parts
+    }
+
+    /// Its connections of HTTP/2.
+    pub(super) fn trunks(&self) -> &Trunks {
+        &self.trunks
+    }
+
+    /// How long a connection is kept idle.
+    pub(super) fn idle_time(&self) -> Duration {
+        self.keeping.idle_time
+    }
+
+    /// Whether it is reached over TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.dial.is_secure()
+    }
+
+    /// Its figures.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Idle connections.
+    pub(super) fn idle_count(&self) -> usize {
+        self.idle.borrow().connections.len()
     }
 
     /// Closes what is idle: it is most likely as dead as one that just was found so.
@@ -110,6 +148,10 @@ impl Peer {
         outgoing: &mut Option<Box<Outgoing>>,
         timeouts: &ProxyTimeouts,
     ) -> Result<Got, Failure> {
+        if self.speaks_h2 {
+            // In a box: it must not make the futures of HTTP/1 larger.
+            return Box::pin(self.ask_h2(request, outgoing, timeouts)).await;
+        }
         while let Some(connection) = self.take_idle(request.is_repeatable) {
             match self.try_on(connection, request, outgoing, timeouts).await {
                 Err(failure) if is_stale(&failure) && can_repeat(outgoing) => {
@@ -120,6 +162,19 @@ impl Peer {
                 }
                 ended => return ended,
             }
+        }
+        self.ask_anew(request, outgoing, timeouts).await
+    }
+
+    /// The same on a new connection.
+    pub(super) async fn ask_anew(
+        self: &Rc<Self>,
+        request: Request<'_>,
+        outgoing: &mut Option<Box<Outgoing>>,
+        timeouts: &ProxyTimeouts,
+    ) -> Result<Got, Failure> {
+        if self.speaks_h2 {
+            return Box::pin(self.ask_h2(request, outgoing, timeouts)).await;
         }
         // Rare, and large: it must not make every request's future as large.
         let began = clock::mono();
@@ -147,12 +202,7 @@ impl Peer {
     }
 
     async fn connect(&self, limit: Duration) -> Result<Box<Connection>, Failure> {
-        let dialled = within(limit, pin!(self.dial.connect(&self.parts, limit))).await;
-        let link = match dialled {
-            Ok(Ok(link)) => link,
-            Ok(Err(error)) => return Err(error.early()),
-            Err(timer::Elapsed) => return Err(Cause::ConnectTimedOut(limit).early()),
-        };
+        let link = self.open_link(limit).await?;
         Ok(Box::new(Connection {
             place: self.parts.deadlines.enter(link.note()),
             link,
@@ -162,6 +212,17 @@ impl Peer {
             requests: 0,
             since: clock::mono(),
         }))
+    }
+
+    /// Makes a connection, TLS included.
+    pub(super) async fn open_link(&self, limit: Duration) -> Result<Link, Failure> {
+        Tally::count(&self.tally.connects);
+        let dialled = within(limit, pin!(self.dial.connect(&self.parts, limit))).await;
+        match dialled {
+            Ok(Ok(link)) => Ok(link),
+            Ok(Err(error)) => Err(error.early()),
+            Err(timer::Elapsed) => Err(Cause::ConnectTimedOut(limit).early()),
+        }
     }
 
     async fn try_on(
