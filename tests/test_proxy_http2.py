@@ -90,7 +90,8 @@ def test_requests_share_a_connection(ringway):
             answers = list(pool.map(lambda n: http.request("GET", f"{gateway.url}/a?n={n}"), range(40)))
         assert {answer.status for answer in answers} == {200}
         assert all(answer.headers["x-own"] == "1" and answer.headers["content-type"] == "x/y" for answer in answers)
-        assert back.connections <= 2 and not back.problems
+        # Eight clients at once may each have begun to connect; forty requests have not.
+        assert back.connections <= 8 and not back.problems
         head, _ = back.requests[0]
         assert head[":method"] == "GET" and head[":scheme"] == "http"
         assert head[":authority"] == f"127.0.0.1:{gateway.port}" and head["x-forwarded-for"] == "127.0.0.1"
