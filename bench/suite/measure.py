@@ -79,13 +79,12 @@ def load(entry: Entry, seconds: float, warmup: float) -> dict:
     if run.returncode != 0:
         raise OSError(f"{' '.join(line)}: {run.stderr.strip()}")
     seen = json.loads(run.stdout)
-    # CPU is over warm-up and measurement, requests are of the measurement alone.
-    count = max(1.0, seen["rps"] * (seconds + warmup))
-    latency = seen["latency_us"] or dict.fromkeys(("p50", "p90", "p99", "p999"), float("nan"))
+    latency = seen["latency_us"] or {}
     return {
         "rps": seen["rps"],
-        "cpu_us": spent(before, after) / count * 1e6,
-        **{name: latency[name] for name in ("p50", "p90", "p99", "p999")},
+        # Over warm-up and measurement, as the CPU time is. Without an answer there is no figure.
+        "cpu_us": spent(before, after) / seen["requests_all"] * 1e6 if seen["requests_all"] else None,
+        **{name: latency.get(name) for name in ("p50", "p90", "p95", "p99", "p999")},
         "errors": seen["failed"],
         "first_fault": seen["first_fault"],
         "body_min": seen["body_min"],
@@ -114,20 +113,26 @@ def rounds(cases: list[Case], count: int, seconds: float, warmup: float, deadlin
     print(file=sys.stderr)
 
 
-def middle(results: list[dict], name: str) -> float:
-    return statistics.median(result[name] for result in results)
+def values(results: list[dict], name: str) -> list[float]:
+    """A figure of all rounds that have one."""
+    return [result[name] for result in results if result[name] is not None]
+
+
+def middle(results: list[dict], name: str) -> float | None:
+    found = values(results, name)
+    return statistics.median(found) if found else None
 
 
 def spread(results: list[dict], name: str) -> float:
     """Half the range over the rounds, as a share of the median."""
-    values = [result[name] for result in results]
-    median = statistics.median(values)
-    return (max(values) - min(values)) / 2 / median if median else 0.0
+    found = values(results, name)
+    median = statistics.median(found) if found else 0
+    return (max(found) - min(found)) / 2 / median if median else 0.0
 
 
 def ratio(ours: list[dict], theirs: list[dict], name: str) -> tuple[float, float, float] | None:
     """Median, least and most of the rounds' own ratios."""
-    each = [a[name] / b[name] for a, b in zip(ours, theirs) if b[name]]
+    each = [a[name] / b[name] for a, b in zip(ours, theirs) if a[name] is not None and b[name]]
     return (statistics.median(each), min(each), max(each)) if each else None
 
 
@@ -137,4 +142,9 @@ def verdict(ours: list[dict], theirs: list[dict], name: str) -> str:
         return "–"
     value, low, high = found
     noise = ", within noise" if low <= 1 <= high else ""
-    return f"{value:.2f}× ({low:.2f}–{high:.2f}{noise})"
+    return f"{times(value)} ({times(low)}–{times(high)}{noise})"
+
+
+def times(value: float) -> str:
+    """A ratio with two digits that mean something."""
+    return f"{value:.2f}×" if 0.1 <= value < 100 else f"{value:.3f}×" if value < 0.1 else f"{value:.0f}×"

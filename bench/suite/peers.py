@@ -289,7 +289,7 @@ def contextforge(folder: Path, backend: Peer) -> Peer:
     peer.headers = [f"Authorization: Bearer {token}"]
     peer.mcp_url, peer.tool = f"{peer.url}/mcp/", "up-echo"
     entry = {"name": "up", "url": backend.mcp_url, "transport": "STREAMABLEHTTP"}
-    headers = {"Authorization": f"Bearer {token}"}
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     answer = http.request("POST", f"{peer.url}/gateways", entry, headers, timeout=60)
     if answer.status not in (200, 201):
         peer.stop()

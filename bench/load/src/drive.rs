@@ -203,11 +203,14 @@ impl Lane {
     /// Counts what came of a request.
     async fn note(&mut self, outcome: Result<Answered, Fault>, since: Instant, counts: bool) {
         match outcome {
-            Ok(answered) if counts => {
+            Ok(answered) => {
                 let time = since.elapsed();
-                self.tally.borrow_mut().answered(time, answered.body);
+                let mut tally = self.tally.borrow_mut();
+                tally.all += 1;
+                if counts {
+                    tally.answered(time, answered.body);
+                }
             }
-            Ok(_) => {}
             Err(fault) => {
                 self.connection = None;
                 self.tally.borrow_mut().failed(&fault);

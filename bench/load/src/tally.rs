@@ -14,7 +14,9 @@ const LONGEST: u64 = 3_600_000_000_000;
 pub(crate) struct Tally {
     /// Answers within the window.
     pub(crate) requests: u64,
-    /// Their bodies' bytes.
+    /// Answers of the whole run, warm-up and end included: what a server's CPU time is divided by.
+    pub(crate) all: u64,
+    /// The bodies' bytes of those within the window.
     pub(crate) bytes: u64,
     /// Smallest and largest body.
     pub(crate) body: Option<(u64, u64)>,
@@ -63,6 +65,7 @@ impl Tally {
     pub(crate) fn new() -> Result<Self, String> {
         Ok(Self {
             requests: 0,
+            all: 0,
             bytes: 0,
             body: None,
             reconnects: 0,
@@ -115,6 +118,7 @@ impl Tally {
     /// With another thread's.
     pub(crate) fn add(&mut self, other: &Self) -> Result<(), String> {
         self.requests += other.requests;
+        self.all += other.all;
         self.bytes += other.bytes;
         self.reconnects += other.reconnects;
         self.events += other.events;
@@ -150,6 +154,7 @@ pub(crate) struct Times {
     mean: f64,
     p50: f64,
     p90: f64,
+    p95: f64,
     p99: f64,
     p999: f64,
     max: f64,
@@ -164,6 +169,7 @@ impl Times {
             mean: histogram.mean() / 1e3,
             p50: at(0.5),
             p90: at(0.9),
+            p95: at(0.95),
             p99: at(0.99),
             p999: at(0.999),
             max: micros(histogram.max()),
@@ -181,6 +187,7 @@ pub(crate) struct Report {
     seconds: f64,
     rate_wanted: Option<f64>,
     requests: u64,
+    requests_all: u64,
     rps: f64,
     body_bytes: u64,
     body_min: u64,
@@ -220,6 +227,7 @@ impl Report {
             seconds,
             rate_wanted: load.rate,
             requests: tally.requests,
+            requests_all: tally.all,
             rps: per_second(tally.requests),
             body_bytes: tally.bytes,
             body_min,
