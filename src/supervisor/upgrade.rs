@@ -85,8 +85,8 @@ impl Watch {
         for shard in &self.shards {
             for (key, socket) in &shard.listeners {
                 let plan = self.setting.plan.listeners.iter();
-                let configured = plan.filter(|(known, _)| known == key).map(|one| one.1);
-                let address = configured.last().unwrap_or_else(|| socket.address());
+                let mut configured = plan.filter(|(known, _)| known == key).map(|one| one.1);
+                let address = configured.next_back().unwrap_or_else(|| socket.address());
                 sockets.push((socket.as_fd().as_raw_fd(), address));
             }
         }
