@@ -40,7 +40,7 @@ def test_it_does_everything_on(series, boots):
     assert boot.has_ended, boot.said
     assert not boot.failed, boot.said
     # Had the script ended early, nothing would have failed.
-    wanted = {"h1", "tls-h2", "mcp-http", "mcp-stdio", "proxy", "drain-exit", "memlock"}
+    wanted = {"h1", "tls-h2", "mcp-http", "mcp-stdio", "proxy", "reload", "drain-exit", "memlock"}
     assert wanted <= set(boot.passed)
     runtime = re.search(r"^ *runtime +(.*)$", boot.said, re.M)[1]
     assert BEST[series] in runtime and f"Linux {series}." in runtime
