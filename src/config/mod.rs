@@ -50,6 +50,7 @@ pub use sections::route_path::{
 };
 pub use sections::route_settings::RouteSettings;
 pub use sections::server::{HeaderBuffers, Server};
+pub use sections::ui::Ui;
 pub use sections::upstream::{
     HashKey, HealthCheck, Protocol, ProxyTimeouts, Retry, ServerAddress, Upstream, UpstreamServer,
     UpstreamTls,

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::metrics::{Counter, Gauge, HttpRow, Outcome, ServerRow, ShardSnapshot, UpstreamRow};
+use crate::metrics::{
+    Counter, Gauge, HttpRow, Latency, Outcome, STATUS_CLASSES, ServerRow, ShardSnapshot,
+    UpstreamRow,
+};
 
 /// Gathers snapshots of a fixed number of shards.
 #[derive(Debug)]
@@ -37,6 +40,7 @@ pub struct Life {
 struct Slot {
     last: Option<ShardSnapshot>,
     retired: [u64; Counter::ALL.len()],
+    retired_http: HttpSum,
     is_fresh: bool,
     restarts: u64,
 }
@@ -47,6 +51,7 @@ impl Default for Slot {
             last: None,
             // The library has defaults for arrays of up to 32 only.
             retired: [0; Counter::ALL.len()],
+            retired_http: HttpSum::default(),
             is_fresh: false,
             restarts: 0,
         }
@@ -94,6 +99,36 @@ pub struct ShardLine {
     pub counters: [u64; Counter::ALL.len()],
     /// By [`Gauge`].
     pub gauges: [i64; Gauge::ALL.len()],
+    /// Its requests, whatever handler and method; over all lives of the shard.
+    pub http: HttpSum,
+}
+
+/// Requests without regard to their handler or method.
+#[derive(Clone, Debug, Default)]
+pub struct HttpSum {
+    /// Finished ones by status class.
+    pub statuses: [u64; STATUS_CLASSES.len()],
+    /// Ones under way.
+    pub under_way: i64,
+    /// How long finished ones took.
+    pub latency: Latency,
+}
+
+impl HttpSum {
+    /// Finished requests.
+    #[must_use]
+    pub fn finished(&self) -> u64 {
+        self.statuses.iter().sum()
+    }
+
+    /// Adds a row.
+    pub fn add(&mut self, row: &HttpRow) {
+        for (sum, count) in self.statuses.iter_mut().zip(row.statuses) {
+            *sum += count;
+        }
+        self.under_way += row.under_way;
+        self.latency.merge(&row.latency);
+    }
 }
 
 /// Figures summed over shards, in the order of their labels.
@@ -185,6 +220,10 @@ impl Collector {
         slot.is_fresh = false;
         if let Some(last) = slot.last.take() {
             add_counters(&mut slot.retired, &last.counters);
+            for row in &last.http {
+                slot.retired_http.add(row);
+            }
+            slot.retired_http.under_way = 0;
             self.retired.add(&last);
             for row in self.retired.http.values_mut() {
                 row.under_way = 0;
@@ -207,10 +246,14 @@ impl Collector {
                 restarts: slot.restarts,
                 counters: slot.retired,
                 gauges: [0; Gauge::ALL.len()],
+                http: slot.retired_http.clone(),
             };
             if let Some(last) = &slot.last {
                 add_counters(&mut line.counters, &last.counters);
                 line.gauges = last.gauges;
+                for row in &last.http {
+                    line.http.add(row);
+                }
                 totals.add(last);
             }
             shards.push(line);
@@ -359,6 +402,12 @@ mod tests {
         assert_eq!(under_way, 1, "only the living shard's");
 
         collector.update(shard(1, 1));
-        assert_eq!(requests(&merged(&collector)), 13);
+        let again = merged(&collector);
+        assert_eq!(requests(&again), 13);
+        let http = &again.shards[1].http;
+        assert_eq!(
+            (http.finished(), http.latency.count(), http.under_way),
+            (8, 8, 1)
+        );
     }
 }

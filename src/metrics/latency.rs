@@ -72,6 +72,46 @@ impl Latency {
         }
     }
 
+    /// What was seen after `earlier`, a former state of the same figures. If it is none (a count
+    /// went down), all that was seen.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        if earlier.count > self.count {
+            return self.clone();
+        }
+        let mut later = self.clone();
+        later.count -= earlier.count;
+        later.sum = later.sum.saturating_sub(earlier.sum);
+        for (mine, theirs) in later.counts.iter_mut().zip(&earlier.counts) {
+            *mine = mine.saturating_sub(*theirs);
+        }
+        later
+    }
+
+    /// How many fell into each of the ranges that end at the bounds (microseconds, rising), and
+    /// last how many lay above them all.
+    #[must_use]
+    pub fn bands<const N: usize>(&self, bounds: &[u64; N]) -> Vec<u64> {
+        let mut bands = vec![0; N + 1];
+        for (place, count) in self.counts.iter().enumerate().filter(|(_, n)| **n > 0) {
+            let lowest = lowest_of(place);
+            let band = bounds.partition_point(|bound| *bound < lowest);
+            if let Some(sum) = bands.get_mut(band) {
+                *sum += count;
+            }
+        }
+        bands
+    }
+
+    /// Durations that stand for all that were seen, at most `limit` of them: each for an equal
+    /// part of the seen, the shortest first.
+    #[must_use]
+    pub fn sample(&self, limit: usize) -> Vec<Duration> {
+        let wanted = u64::try_from(limit).unwrap_or(u64::MAX).min(self.count);
+        let share = |nth: u64| (nth as f64 + 0.5) / wanted as f64;
+        (0..wanted).map(|nth| self.quantile(share(nth))).collect()
+    }
+
     /// How many were seen.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -197,6 +237,35 @@ mod tests {
                 proptest::prop_assert!(ours.abs_diff(theirs) * 64 <= theirs.max(64), "{share}");
             }
         }
+    }
+
+    #[test]
+    fn a_difference_is_what_came_between() {
+        let before = micros(&[5, 70]);
+        let mut after = before.clone();
+        after.merge(&micros(&[70, 3_000, 3_000_000]));
+        let between = after.since(&before);
+        assert_eq!(between.count(), 3);
+        assert_eq!(between.sum(), Duration::from_micros(3_003_070));
+        assert_eq!(between.bands(&[100, 1_000, 10_000]), [1, 0, 1, 1]);
+        assert_eq!(after.since(&Latency::default()).count(), 5);
+        assert_eq!(before.since(&after).count(), 2, "a fresh start");
+        assert_eq!(between.since(&between).count(), 0);
+    }
+
+    #[test]
+    fn a_sample_stands_for_all() {
+        let seen: Vec<u64> = (1..=1_000).collect();
+        let latency = micros(&seen);
+        let sample = latency.sample(10);
+        assert_eq!(sample.len(), 10);
+        for (nth, got) in sample.iter().enumerate() {
+            let exact = nth as f64 * 100.0 + 50.0;
+            let got = got.as_secs_f64() * 1e6;
+            assert!((exact..=exact * 1.02).contains(&got), "{nth}: {got}");
+        }
+        assert_eq!(micros(&[7]).sample(10), [Duration::from_micros(7)]);
+        assert!(Latency::default().sample(10).is_empty());
     }
 
     #[test]

@@ -4,13 +4,17 @@
 //! Every name and help text lives in this file.
 #![forbid(unsafe_code)]
 
+mod beat;
 mod collector;
 pub mod exposition;
 mod latency;
 mod recorder;
 mod snapshot;
 
-pub use collector::{Collector, Life, Merged, Process, RuntimeInfo, ServerLine};
+pub use beat::{Beat, Stretch};
+pub use collector::{
+    Collector, HttpSum, Life, Merged, Process, RuntimeInfo, ServerLine, ShardLine,
+};
 pub use latency::Latency;
 pub use recorder::{Outcome, Recorder, ToolLabel};
 pub use snapshot::{CallRow, HttpRow, ServerRow, ShardSnapshot, UpstreamRow};

@@ -194,12 +194,12 @@ impl Watch {
             self.launch(index)?;
         }
         self.await_start().await?;
-        spawn(scrape::serve(
-            scrapes,
-            Rc::clone(&self.addresses),
-            Rc::clone(&self.collector),
-            Rc::clone(&self.runtime),
-        ));
+        let sources = scrape::Sources {
+            shards: Rc::clone(&self.addresses),
+            collector: Rc::clone(&self.collector),
+            runtime: Rc::clone(&self.runtime),
+        };
+        spawn(scrape::serve(scrapes, sources));
         self.keep_certificates();
         self.watch_files();
         self.tell_started();

@@ -28,11 +28,14 @@ export async function waitUntil(what, check, seconds = 30) {
   assert.fail(`not within ${seconds} s: ${what}`);
 }
 
-// Starts a gateway, with `servers` as the content of its mcp.json; `stop` asserts a clean end.
-export async function startGateway(servers) {
+// Starts a gateway, with `servers` as the content of its mcp.json and `config` as its
+// ringway.toml; `stop` asserts a clean end.
+export async function startGateway(servers, { config = "", port, ready = "ready", shards } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "ringway-js-"));
-  const port = await freePort();
+  port ??= await freePort();
   const args = ["--listen", `127.0.0.1:${port}`];
+  if (config) writeFileSync(join(folder, "ringway.toml"), config);
+  if (shards) args.push("--shards", String(shards));
   if (servers) {
     writeFileSync(join(folder, "mcp.json"), JSON.stringify({ mcpServers: servers }));
     args.push("--mcp", join(folder, "mcp.json"));
@@ -45,7 +48,7 @@ export async function startGateway(servers) {
   const allReady = async () => {
     assert.equal(child.exitCode, null, log);
     const listed = await (await fetch(`${url}/api/v1/servers`)).json();
-    return listed.servers.every((server) => server.status === "ready");
+    return listed.servers.every((server) => server.status.match(ready));
   };
   await waitUntil("every server ready", allReady);
   const stop = async () => {
@@ -53,5 +56,5 @@ export async function startGateway(servers) {
     assert.equal(await ended, 0, log);
     assert.doesNotMatch(log, /panicked/);
   };
-  return { url, mcp: new URL(`${url}/mcp`), stop };
+  return { url, port, mcp: new URL(`${url}/mcp`), stop };
 }

@@ -21,6 +21,7 @@ pub(super) mod route_path;
 pub(super) mod route_settings;
 pub(super) mod server;
 pub(super) mod tls;
+pub(super) mod ui;
 pub(super) mod upstream;
 mod upstream_parts;
 
@@ -36,6 +37,7 @@ use real_ip::{AcceptId, RawRealIp, RawRequestId, RealIp};
 use route::{RawRoute, Route, builtin_routes};
 use route_settings::Named;
 use server::{RawServer, Server};
+use ui::{RawUi, Ui};
 use upstream::{RawUpstream, Upstream};
 
 use super::expand::{Env, home};
@@ -90,6 +92,8 @@ section! {
         log: RawLog,
         /// Metrics.
         metrics: RawMetrics,
+        /// The live page at /ui.
+        ui: RawUi,
         /// Addresses to listen on.
         listener: Vec<RawListener>,
         /// Headers added to every response.
@@ -150,6 +154,8 @@ pub struct Config {
     pub mcp: Mcp,
     /// Whether metrics are kept and `/metrics` answers (ENABLE_METRICS).
     pub metrics: bool,
+    /// `[ui]`
+    pub ui: Ui,
     /// ENV=development: indented JSON by default.
     pub development: bool,
     /// Whether the configuration is read again when one of its files changes.
@@ -178,6 +184,7 @@ impl Default for Config {
                 ..Mcp::default()
             },
             metrics: true,
+            ui: Ui::default(),
             development: false,
             reload: false,
         }
@@ -200,13 +207,16 @@ pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings)
         rate_limits: &rate_limits,
         connection_limits: &connection_limits,
     };
-    let routes = route::resolve(
+    let ui = ui::resolve(raw.ui);
+    let mut routes = route::resolve(
         raw.route.unwrap_or_default(),
         (&named, around),
         default_routes,
         found,
     );
+    route::set_ui(&mut routes, &ui);
     Config {
+        ui,
         listeners: match raw.listener {
             Some(list) => listener::resolve(&list, around, found),
             None => defaults.listeners,

@@ -10,6 +10,7 @@ use super::proxy::{self, ForwardedWord, ProxyRoute, RawProxyHeaders};
 use super::route_headers::RawRouteHeaders;
 use super::route_path::{self, RawRedirect, RawRewrite, Redirect, RouteConditions};
 use super::route_settings::{self, Named, RouteSettings};
+use super::ui::Ui;
 use crate::config::kinds::{Period, Size, words};
 use crate::config::problem::{At, Findings, Problem};
 use crate::config::read::{Map, Placed, section};
@@ -126,6 +127,7 @@ words! {
         "openapi" => Builtin::OpenApi,
         "index" => Builtin::Index,
         "events" => Builtin::Events,
+        "ui" => Builtin::Ui,
         "echo" => Builtin::Echo,
     }
 }
@@ -205,6 +207,8 @@ pub enum Builtin {
     OpenApi,
     /// /api/v1/sse: live figures of each shard, one event a second.
     Events,
+    /// /ui: the live page.
+    Ui,
     /// Answers any request with a JSON description of it.
     Echo,
 }
@@ -371,6 +375,17 @@ fn path_rule(path: &Placed<String>, found: &mut Findings) -> Option<PathRule> {
     })
 }
 
+/// Gives the live page's routes the rules of `[ui]` where they have none, or takes them away.
+pub(super) fn set_ui(routes: &mut Vec<Route>, ui: &Ui) {
+    let is_page = |route: &Route| route.handler == Handler::Builtin(Builtin::Ui);
+    routes.retain(|route| ui.enabled || !is_page(route));
+    for route in routes.iter_mut().filter(|route| is_page(route)) {
+        if route.settings.access.is_empty() {
+            route.settings.access = ui.access.clone();
+        }
+    }
+}
+
 /// The routes that exist without being configured.
 #[must_use]
 pub(super) fn builtin_routes() -> Vec<Route> {
@@ -386,6 +401,8 @@ pub(super) fn builtin_routes() -> Vec<Route> {
         ("/api/v1/upstreams", Builtin::Upstreams),
         ("/api/v1/sse", Builtin::Events),
         ("/metrics", Builtin::Metrics),
+        ("/ui", Builtin::Ui),
+        ("/ui/", Builtin::Ui),
         ("/docs", Builtin::Docs),
         ("/openapi.json", Builtin::OpenApi),
     ];

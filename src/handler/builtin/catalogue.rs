@@ -78,12 +78,7 @@ impl Pages {
 }
 
 fn server(state: &ServerState) -> Json {
-    let (status, reason) = match &state.status {
-        Status::Idle => ("idle", None),
-        Status::Starting => ("starting", None),
-        Status::Ready => ("ready", None),
-        Status::Down(reason) => ("down", Some(reason.as_str())),
-    };
+    let (status, reason) = status(&state.status);
     let revisions: Vec<&str> = state.revisions.iter().map(|r| r.as_str()).collect();
     object! {
         "name": &*state.name,
@@ -102,7 +97,18 @@ fn server(state: &ServerState) -> Json {
     }
 }
 
-const fn transport(transport: Transport) -> &'static str {
+/// A status in a word, and why where it is a bad one.
+pub(super) fn status(status: &Status) -> (&'static str, Option<&str>) {
+    match status {
+        Status::Idle => ("idle", None),
+        Status::Starting => ("starting", None),
+        Status::Ready => ("ready", None),
+        Status::Down(reason) => ("down", Some(reason.as_str())),
+    }
+}
+
+/// A transport in a word.
+pub(super) const fn transport(transport: Transport) -> &'static str {
     match transport {
         Transport::Builtin => "builtin",
         Transport::Stdio => "stdio",

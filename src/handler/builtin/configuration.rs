@@ -6,11 +6,13 @@ use std::time::Duration;
 use super::configuration_proxy;
 use super::json::{Json, object};
 use super::limits::{accept_id, connection_limit, rate_limit, real_ip, route_settings};
+
+use crate::base::network::Network;
 use crate::config::redact::{self, HIDDEN};
 use crate::config::{
     Builtin, Compression, Config, Driver, Escape, Expires, Files, Handler, Isolate, Listener, Log,
     LogFormat, LogTarget, Mcp, McpServer, McpTarget, McpTimeouts, Namespace, PathRule, Route,
-    Server, Symlinks,
+    Server, Symlinks, Ui,
 };
 use crate::mcp::revision::Era;
 use crate::tls::settings::{Files as TlsFiles, Settings};
@@ -41,7 +43,18 @@ pub(super) fn view(config: &Config) -> Json {
         "routes": routes,
         "mcp": mcp(&config.mcp),
         "metrics": config.metrics,
+        "ui": ui(&config.ui),
         "development": config.development,
+    }
+}
+
+fn ui(ui: &Ui) -> Json {
+    let networks = |list: &[Network]| Json::list(list.iter().map(ToString::to_string));
+    object! {
+        "enabled": ui.enabled,
+        "allow": networks(&ui.access.allow),
+        "deny": networks(&ui.access.deny),
+        "calls": networks(&ui.calls),
     }
 }
 
@@ -343,6 +356,7 @@ pub(super) const fn builtin(page: Builtin) -> &'static str {
         Builtin::Docs => "docs",
         Builtin::OpenApi => "openapi",
         Builtin::Events => "events",
+        Builtin::Ui => "ui",
         Builtin::Echo => "echo",
     }
 }
@@ -380,6 +394,7 @@ mod tests {
             Builtin::Docs,
             Builtin::OpenApi,
             Builtin::Events,
+            Builtin::Ui,
             Builtin::Echo,
         ] {
             let word = builtin(page);

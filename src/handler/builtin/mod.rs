@@ -11,12 +11,15 @@ mod html;
 mod json;
 mod kept;
 mod limits;
+mod live;
 mod metrics;
 mod openapi;
+mod scraper;
+mod ui;
 mod version;
 
 pub use catalogue::{Catalogue, PublicTool};
-pub use metrics::{Scrape, Scraper};
+pub use scraper::{Scrape, Scraper, Wanted};
 
 use core::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -72,7 +75,7 @@ pub struct Pages {
     health: RefCell<health::Cache>,
     kept: Kept,
     echoed: Cell<u64>,
-    event_streams: Rc<Cell<i64>>,
+    hub: Rc<events::Hub>,
 }
 
 /// Methods of every page but `echo`.
@@ -95,7 +98,7 @@ impl Pages {
             json_fields,
             health: RefCell::default(),
             echoed: Cell::new(0),
-            event_streams: Rc::default(),
+            hub: Rc::default(),
         }
     }
 
@@ -145,6 +148,7 @@ impl Pages {
         }
         match page {
             Builtin::Index | Builtin::Docs => self.html(page, head, response),
+            Builtin::Ui => self.live_page(request, response),
             Builtin::Version => self.version(head, response),
             Builtin::Config => {
                 let view = || Some(configuration::view(&self.setup.config));

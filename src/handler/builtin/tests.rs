@@ -9,13 +9,13 @@ use sonic_rs::{JsonContainerTrait, JsonValueTrait, Value};
 use super::*;
 use crate::base::channel;
 use crate::base::ids::Ids;
-use crate::config::{McpServer, McpTarget, PathRule, Route};
+use crate::config::{McpServer, McpTarget, PathRule, Route, Ui};
 use crate::filter::{Client, RequestId};
 use crate::handler::Handlers;
 use crate::handler::mcp::link::{Item, ServerId, ServerState, Status, Transport};
 use crate::http::{Body, BodyError, Frame, Hints};
 use crate::mcp::revision::Revision;
-use crate::metrics::{Collector, Process};
+use crate::metrics::{Beat, Collector, Process};
 use crate::net::across;
 use crate::net::runtime::{Driver, Runtime};
 
@@ -383,7 +383,14 @@ async fn supervise(asks: across::Receiver<Scrape>) {
     while let Ok(scrape) = asks.recv().await {
         let mut collector = Collector::new(1);
         collector.update(Recorder::new(0, &["/health".into()], true).snapshot());
-        scrape.answer(collector.merged(Process::default(), &RuntimeInfo::default()));
+        let merged = collector.merged(Process::default(), &RuntimeInfo::default());
+        match scrape.wanted {
+            Wanted::Figures(reply) => reply.try_send(Box::new(merged)).unwrap(),
+            Wanted::Beat(reply) => {
+                let beat = Beat::between(None, merged, Duration::ZERO);
+                reply.try_send(Arc::new(beat)).unwrap();
+            }
+        }
     }
 }
 
@@ -428,7 +435,7 @@ fn the_event_stream_speaks_at_once_and_ends_with_its_client_or_the_shard() {
     let shard = shard();
     on_a_runtime(async {
         crate::net::spawn(supervise(shard.asks.clone()));
-        let open = || shard.handlers.pages.event_streams.get();
+        let open = || shard.handlers.pages.hub.watchers();
         let stream = || async {
             let asked = shard.exchange("GET", "/api/v1/sse", Body::Empty, shard.started);
             let answer = asked.await;
@@ -446,7 +453,7 @@ fn the_event_stream_speaks_at_once_and_ends_with_its_client_or_the_shard() {
             };
             let text = str::from_utf8(&event).unwrap();
             assert!(
-                text.starts_with("event: metrics\ndata: {\"shards\":[{\"shard\":0,"),
+                text.starts_with("event: metrics\ndata: {\"time\":"),
                 "{text}"
             );
             assert!(text.ends_with("}\n\n"), "{text}");
@@ -454,7 +461,8 @@ fn the_event_stream_speaks_at_once_and_ends_with_its_client_or_the_shard() {
         assert_eq!(open(), 2);
         drop(left);
         shard.draining.set(true);
-        assert!(kept.recv().await.is_none(), "ends when the shard drains");
+        // Ends when the shard drains, after what was sent before.
+        while kept.recv().await.is_some() {}
         crate::net::sleep(Duration::from_millis(20)).await;
         assert_eq!(open(), 0);
     });
@@ -512,6 +520,35 @@ fn openapi_and_router_name_the_same_paths() {
         .iter()
         .map(|p| follow(&api, p)["name"].as_str());
     assert!(names.eq([Some("server"), Some("Mcp-Session-Id")]));
+}
+
+#[test]
+fn the_live_page_offers_calls_where_they_are_allowed() {
+    let page = |ui: Ui| {
+        let shard = Shard::new(Config {
+            ui,
+            ..Config::default()
+        });
+        shard.ask("GET", "/ui")
+    };
+    let open = page(Ui::default());
+    assert_eq!(open.0.status, 200);
+    assert_eq!(open.field("Cache-Control"), "private, no-cache");
+    let policy = open.field("Content-Security-Policy").to_owned();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"));
+    let text = open.text();
+    assert!(text.contains("data-calls=\"yes\"") && text.contains("data-mcp=\"/mcp\""));
+    assert!(!text.contains("{{") && !text.contains("src=\""));
+    let closed = page(Ui {
+        calls: Vec::new(),
+        ..Ui::default()
+    });
+    assert!(closed.text().contains("data-calls=\"no\""));
+    let gone = page(Ui {
+        enabled: false,
+        ..Ui::default()
+    });
+    assert_eq!(gone.0.status, 404);
 }
 
 #[test]
