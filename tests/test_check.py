@@ -115,11 +115,12 @@ def test_variables_are_named_where_they_are_wrong(tmp_path):
         assert f"environment variable {name}: " in said, said
 
 
-def test_statsd_is_told_that_it_is_not_there_yet(tmp_path):
-    checked = run("check", cwd=tmp_path, env={"STATSD_HOST": "127.0.0.1:8125"})
-    assert checked.returncode == 0
+def test_a_wrong_statsd_host_is_told(tmp_path):
+    assert run("check", cwd=tmp_path, env={"STATSD_HOST": "127.0.0.1:8125"}).returncode == 0
+    checked = run("check", cwd=tmp_path, env={"STATSD_HOST": "unix:///run/statsd.sock"})
     said = checked.stdout + checked.stderr
-    assert "STATSD_HOST" in said and "does not send StatsD" in said, said
+    assert checked.returncode == 1
+    assert "STATSD_HOST" in said and "is not a host" in said, said
 
 
 def test_the_schema_takes_what_check_takes(tmp_path):

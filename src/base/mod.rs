@@ -6,6 +6,7 @@ pub mod channel;
 pub mod civil;
 pub mod clock;
 pub mod driver;
+pub mod glob;
 pub mod hash;
 pub mod ids;
 pub mod json;

@@ -31,6 +31,9 @@ pub(super) enum Command {
     Serve(ServeArgs),
     /// Check the configuration and say everything that is wrong with it
     Check(ServeArgs),
+    /// Look at everything a start meets (kernel, limits, certificates, MCP servers) and say what
+    /// to do
+    Doctor(DoctorArgs),
     /// List the tools of an MCP server: name, input, cost in tokens
     Tools(ToolsArgs),
     /// Call a tool of an MCP server
@@ -80,6 +83,23 @@ impl ServeArgs {
             },
         }
     }
+}
+
+/// `ringway doctor`
+#[derive(Args, Clone, Debug)]
+pub(super) struct DoctorArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Look for programs of MCP servers, and do not start them
+    #[arg(long)]
+    pub(super) no_start: bool,
+    /// How long each MCP server may take for an answer
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub(super) timeout: String,
+    /// What would be served.
+    #[command(flatten)]
+    pub(super) serve: ServeArgs,
 }
 
 /// How to reach an MCP server.

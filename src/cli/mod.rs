@@ -11,6 +11,7 @@ mod certs;
 mod check;
 mod client;
 mod connect;
+mod doctor;
 mod healthcheck;
 mod schema;
 mod terminal;
@@ -74,6 +75,7 @@ fn run(
         Some(Command::Check(args)) => check::run(&args, terminal, env),
         Some(Command::Tools(args)) => tools::run(&args, terminal, env),
         Some(Command::Call(args)) => call::run(&args, terminal, env),
+        Some(Command::Doctor(args)) => doctor::run(&args, terminal, env),
         Some(Command::Certs(args)) => certs::run(&args, terminal),
         Some(Command::Upgrade(args)) => upgrade::run(&args, terminal, env),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args, terminal, env),

@@ -45,7 +45,7 @@ impl Tool {
     }
 
     /// What a model is told of the tool, in tokens, roughly.
-    fn token_count(&self) -> usize {
+    pub(super) fn token_count(&self) -> usize {
         let schema = sonic_rs::get_from_slice(&self.raw, ["inputSchema"]);
         let schema_bytes = schema.map_or(0, |schema| compact_len(schema.as_raw_str()));
         let description = self.text("description").unwrap_or_default();

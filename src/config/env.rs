@@ -3,8 +3,8 @@
 //!
 //! Every key is also a variable: `server.max_body_size` is RINGWAY_SERVER_MAX_BODY_SIZE. Lists
 //! are words with commas between them; tables and lists of tables are written as in TOML. The
-//! names of the seed (PORT, WORKERS, LOG_LEVEL, ENABLE_METRICS, ENV) go before the file and after
-//! those.
+//! names of the seed (PORT, WORKERS, LOG_LEVEL, ENABLE_METRICS, STATSD_HOST, ENV) go before the
+//! file and after those.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -26,6 +26,7 @@ const SEED: &[(&str, &str)] = &[
     ("WORKERS", "server.shards"),
     ("LOG_LEVEL", "log.level"),
     ("ENABLE_METRICS", "metrics.enabled"),
+    ("STATSD_HOST", "statsd.host"),
 ];
 
 /// Settings given on the command line, as text.
@@ -66,14 +67,6 @@ pub(super) fn overlay_variables(root: &mut Table, env: &Env, found: &mut Finding
             "server.development",
             Node::text(At::variable("ENV"), "true"),
         );
-    }
-    if env
-        .get("STATSD_HOST")
-        .is_some_and(|value| !value.is_empty())
-    {
-        let at = At::variable("STATSD_HOST");
-        let message = "ignored: this version of Ringway does not send StatsD";
-        found.warnings.push(Problem::new(&at, "", message));
     }
     overlay_keys(root, env, found);
 }

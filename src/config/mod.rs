@@ -41,6 +41,7 @@ pub use sections::listener::Listener;
 pub use sections::log::{Log, LogTarget};
 pub use sections::mcp::{Mcp, Namespace};
 pub use sections::mcp_server::{Isolate, McpServer, McpTarget, McpTimeouts, ToolFilter};
+pub use sections::metrics::Statsd;
 pub use sections::proxy::{Forwarded, ProxyRoute};
 pub use sections::real_ip::{AcceptId, RealIp};
 pub use sections::route::{Builtin, Handler, PathRule, Route};

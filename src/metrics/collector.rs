@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::glob;
 use crate::metrics::{
     Counter, Gauge, HttpRow, Latency, Outcome, STATUS_CLASSES, ServerRow, ShardSnapshot,
     UpstreamRow,
@@ -19,6 +20,8 @@ pub struct Collector {
     retired: Totals,
     /// What the supervisor notes itself.
     pub life: Life,
+    /// Handlers whose requests are left out, by their label.
+    excluded: Vec<String>,
 }
 
 /// The program's life as a whole.
@@ -187,7 +190,14 @@ impl Collector {
                 generation: 1,
                 ..Life::default()
             },
+            excluded: Vec::new(),
         }
+    }
+
+    /// Leaves requests out whose handler's label fits one of the patterns. Counts that were taken
+    /// before stay.
+    pub fn exclude(&mut self, patterns: &[String]) {
+        self.excluded = patterns.to_vec();
     }
 
     /// Starts a round: until a shard answers it counts as not up.
@@ -198,7 +208,12 @@ impl Collector {
     }
 
     /// Takes a shard's answer.
-    pub fn update(&mut self, snapshot: ShardSnapshot) {
+    pub fn update(&mut self, mut snapshot: ShardSnapshot) {
+        let excluded = &self.excluded;
+        snapshot.http.retain(|row| {
+            let mut patterns = excluded.iter();
+            !patterns.any(|pattern| glob::matches(pattern, &row.handler))
+        });
         if let Some(slot) = self.shards.get_mut(usize::from(snapshot.shard)) {
             slot.last = Some(snapshot);
             slot.is_fresh = true;
@@ -384,6 +399,16 @@ mod tests {
         assert_eq!(requests(&later), 13);
         let up: Vec<_> = later.shards.iter().map(|line| line.is_up).collect();
         assert_eq!(up, [true, false]);
+    }
+
+    #[test]
+    fn excluded_handlers_are_in_no_figure() {
+        let mut collector = Collector::new(1);
+        collector.exclude(&["*admin*".to_owned(), "/heal*".to_owned()]);
+        collector.update(shard(0, 5));
+        let all = merged(&collector);
+        assert_eq!((requests(&all), all.shards[0].http.finished()), (0, 0));
+        assert!(collector.is_complete());
     }
 
     #[test]

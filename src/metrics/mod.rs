@@ -10,6 +10,7 @@ pub mod exposition;
 mod latency;
 mod recorder;
 mod snapshot;
+pub mod statsd;
 
 pub use beat::{Beat, Stretch};
 pub use collector::{

@@ -178,6 +178,7 @@ impl Watch {
             .all(|shard| !shard.is_alive || shard.generation == newest);
         if number == newest && is_everywhere {
             let mut collector = self.collector.borrow_mut();
+            collector.exclude(&self.setting.generation.config.metrics_exclude);
             collector.life.generation = newest;
             collector.life.reloads += 1;
             collector.life.last_reload = Now::read().unix;

@@ -19,6 +19,7 @@ pub(super) fn keep(running: &Config, new: &mut Config) -> Vec<&'static str> {
         "server.driver": server.driver;
         "server.backlog": server.backlog;
         "server.pidfile": server.pidfile;
+        "statsd": statsd;
         "mcp.secret": mcp.secret;
         "compression.recompress": compression.recompress;
     }

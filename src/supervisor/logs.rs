@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::log::Logger;
@@ -11,6 +12,7 @@ use crate::base::log_file;
 use crate::base::writer::{Lines, Writer};
 use crate::config::{self, LogTarget};
 use crate::record::open_access_log;
+use crate::supervisor::tally::Tally;
 
 /// How long the last log lines may take to be written.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
@@ -36,6 +38,8 @@ pub(crate) enum LogFailure {
 
 /// Both logs and their threads.
 pub(super) struct Logs {
+    /// What was written to the log of diagnostics, over all generations.
+    pub(super) tally: Arc<Tally>,
     state: RefCell<State>,
 }
 
@@ -64,9 +68,11 @@ pub(super) struct Opened {
 impl Logs {
     /// Opens what is configured.
     pub(super) fn open(config: &config::Log) -> Result<Self, LogFailure> {
-        let (log, log_writer) = open_log(config)?;
+        let tally = Arc::<Tally>::default();
+        let (log, log_writer) = open_log(config, &tally)?;
         let (access, access_writer) = open_access(config)?;
         Ok(Self {
+            tally,
             state: RefCell::new(State {
                 config: config.clone(),
                 log,
@@ -94,7 +100,7 @@ impl Logs {
         let (log, log_writer) = if config.error == state.config.error {
             (state.log.with_level(config.level), None)
         } else {
-            let (log, writer) = open_log(config)?;
+            let (log, writer) = open_log(config, &self.tally)?;
             (log, Some(writer))
         };
         let (access, access_writer) = if config.access == state.config.access {
@@ -142,7 +148,11 @@ impl Logs {
                 continue;
             };
             let path_shown = path.display();
-            match log_file::open(path).map(|file| writer.turn_to(file)) {
+            let opened = log_file::open(path).map(|file| match what {
+                "error" => writer.turn_to(self.tally.counting(file)),
+                _ => writer.turn_to(file),
+            });
+            match opened {
                 Ok(true) => log.info("log", format_args!("{what} log reopened: {path_shown}")),
                 Ok(false) => log.error(
                     "log",
@@ -166,15 +176,18 @@ impl Logs {
     }
 }
 
-fn open_log(config: &config::Log) -> Result<(Logger, Option<Writer>), LogFailure> {
+fn open_log(
+    config: &config::Log,
+    tally: &Arc<Tally>,
+) -> Result<(Logger, Option<Writer>), LogFailure> {
     let level = config.level;
     let started = match &config.error {
         LogTarget::Off => return Ok((Logger::off(), None)),
-        LogTarget::Stdout => Logger::start(level, io::stdout()),
-        LogTarget::Stderr => Logger::start(level, io::stderr()),
+        LogTarget::Stdout => Logger::start(level, tally.counting(io::stdout())),
+        LogTarget::Stderr => Logger::start(level, tally.counting(io::stderr())),
         LogTarget::File(path) => {
             let file = log_file::open(path).map_err(|error| unopened(path, error))?;
-            Logger::start(level, file)
+            Logger::start(level, tally.counting(file))
         }
     };
     let (log, writer) = started.map_err(LogFailure::Thread)?;

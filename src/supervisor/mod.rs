@@ -18,6 +18,8 @@ mod recompress;
 mod reload;
 mod scrape;
 mod stapling;
+mod statsd;
+mod tally;
 mod upgrade;
 mod watch;
 

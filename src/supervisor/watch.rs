@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ use crate::supervisor::plan::Plan;
 use crate::supervisor::reload::{Source, Tools};
 use crate::supervisor::stapling;
 use crate::supervisor::upgrade::{self, Outcome, Start, Upgrade};
-use crate::supervisor::{Failure, banner, say, scrape};
+use crate::supervisor::{Failure, banner, say, scrape, statsd};
 use crate::upstream::Parts;
 
 /// Messages that may wait for a shard: scrapes and one drain.
@@ -158,6 +159,8 @@ impl Watch {
                 pause: RESTART_PAUSE_MIN,
             })
             .collect();
+        let mut collector = Collector::new(setting.shards);
+        collector.exclude(&setting.generation.config.metrics_exclude);
         let addresses: Vec<_> = (0..setting.shards).map(|_| mailbox(1).0).collect();
         let addresses = Rc::new(RefCell::new(addresses));
         Self {
@@ -171,7 +174,7 @@ impl Watch {
             publisher: Publisher::new(&addresses),
             files: Rc::default(),
             addresses,
-            collector: Rc::new(RefCell::new(Collector::new(setting.shards))),
+            collector: Rc::new(RefCell::new(collector)),
             runtime: Rc::default(),
             // Each shard reports twice in a life; room for all of them at once.
             reports: mailbox(setting.shards * 4),
@@ -200,6 +203,7 @@ impl Watch {
             runtime: Rc::clone(&self.runtime),
         };
         spawn(scrape::serve(scrapes, sources));
+        self.push_figures();
         self.keep_certificates();
         self.watch_files();
         self.tell_started();
@@ -209,6 +213,22 @@ impl Watch {
         self.keep_alive();
         while !self.is_told_to_end(&mut signals).await? {}
         self.end(&mut signals).await
+    }
+
+    /// Pushes figures to StatsD from now on, if so configured.
+    fn push_figures(&self) {
+        let setting = &self.setting;
+        let config = &setting.generation.config.statsd;
+        if let (Some(config), Some(ends)) = (config, setting.ends.first()) {
+            let push = statsd::Push {
+                config: config.clone(),
+                scraper: setting.scraper.clone(),
+                resolver: ends.resolver.clone(),
+                tally: Arc::clone(&setting.logs.tally),
+                log: setting.logs.log(),
+            };
+            spawn(push.run());
+        }
     }
 
     /// Waits for the next thing and does it; `true` if that is the end.

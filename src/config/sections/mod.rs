@@ -13,6 +13,7 @@ pub(super) mod listener;
 pub(super) mod log;
 pub(super) mod mcp;
 pub(super) mod mcp_server;
+pub(super) mod metrics;
 pub(super) mod proxy;
 pub(super) mod real_ip;
 pub(super) mod route;
@@ -33,6 +34,7 @@ use limit::{ConnectionLimit, RateLimit, RawConnectionLimit, RawRateLimit};
 use listener::{Listener, RawListener};
 use log::{Log, RawLog};
 use mcp::{Mcp, RawMcp};
+use metrics::{RawMetrics, RawStatsd, Statsd};
 use real_ip::{AcceptId, RawRealIp, RawRequestId, RealIp};
 use route::{RawRoute, Route, builtin_routes};
 use route_settings::Named;
@@ -92,6 +94,8 @@ section! {
         log: RawLog,
         /// Metrics.
         metrics: RawMetrics,
+        /// Figures pushed to a StatsD server.
+        statsd: RawStatsd,
         /// The live page at /ui.
         ui: RawUi,
         /// Addresses to listen on.
@@ -114,14 +118,6 @@ section! {
         route: Vec<RawRoute>,
         /// The MCP gateway and its servers.
         mcp: RawMcp,
-    }
-}
-
-section! {
-    /// Metrics.
-    RawMetrics {
-        /// Whether metrics are kept and /metrics answers. Also ENABLE_METRICS.
-        enabled: bool,
     }
 }
 
@@ -154,6 +150,10 @@ pub struct Config {
     pub mcp: Mcp,
     /// Whether metrics are kept and `/metrics` answers (ENABLE_METRICS).
     pub metrics: bool,
+    /// Handlers that are not counted, by their label; `*` is any run of characters.
+    pub metrics_exclude: Vec<String>,
+    /// `[statsd]`
+    pub statsd: Option<Statsd>,
     /// `[ui]`
     pub ui: Ui,
     /// ENV=development: indented JSON by default.
@@ -184,6 +184,8 @@ impl Default for Config {
                 ..Mcp::default()
             },
             metrics: true,
+            metrics_exclude: metrics::excluded(),
+            statsd: None,
             ui: Ui::default(),
             development: false,
             reload: false,
@@ -208,6 +210,7 @@ pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings)
         connection_limits: &connection_limits,
     };
     let ui = ui::resolve(raw.ui);
+    let (metrics, metrics_exclude) = metrics::resolve(raw.metrics);
     let mut routes = route::resolve(
         raw.route.unwrap_or_default(),
         (&named, around),
@@ -231,10 +234,9 @@ pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings)
         connection_limits,
         log: log::resolve(raw.log.unwrap_or_default(), around, found),
         mcp: mcp::resolve(raw.mcp.unwrap_or_default(), found),
-        metrics: raw
-            .metrics
-            .and_then(|metrics| metrics.enabled)
-            .unwrap_or(true),
+        metrics,
+        metrics_exclude,
+        statsd: metrics::resolve_statsd(raw.statsd, found),
         server: server::resolve(raw_server, around, found),
         reload,
         development,

@@ -12,7 +12,7 @@ use crate::config::redact::{self, HIDDEN};
 use crate::config::{
     Builtin, Compression, Config, Driver, Escape, Expires, Files, Handler, Isolate, Listener, Log,
     LogFormat, LogTarget, Mcp, McpServer, McpTarget, McpTimeouts, Namespace, PathRule, Route,
-    Server, Symlinks, Ui,
+    Server, Statsd, Symlinks, Ui,
 };
 use crate::mcp::revision::Era;
 use crate::tls::settings::{Files as TlsFiles, Settings};
@@ -43,8 +43,20 @@ pub(super) fn view(config: &Config) -> Json {
         "routes": routes,
         "mcp": mcp(&config.mcp),
         "metrics": config.metrics,
+        "metrics_exclude": config.metrics_exclude.clone(),
+        "statsd": config.statsd.as_ref().map(statsd),
         "ui": ui(&config.ui),
         "development": config.development,
+    }
+}
+
+fn statsd(statsd: &Statsd) -> Json {
+    object! {
+        "host": statsd.host.as_str(),
+        "port": statsd.port,
+        "prefix": statsd.prefix.as_str(),
+        "interval": time(statsd.interval),
+        "packet_size": statsd.packet_bytes,
     }
 }
 
