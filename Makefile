@@ -27,11 +27,12 @@ release:
 
 test: lint unit release deps integration conformance ## everything; installs what the tests need under tests/
 
-lint: ## formatting and clippy
+lint: ## formatting, clippy, the live page's script
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo fmt --manifest-path bench/load/Cargo.toml --check
 	cargo clippy --locked --manifest-path bench/load/Cargo.toml --target-dir target/load --all-targets -- -D warnings
+	node --check src/handler/builtin/ui/page.js
 
 unit: tests/.env/py/.ok ## Rust tests: units, properties, fuzzing by seed, h11, the house's rules
 	RINGWAY_TEST_PYTHON=$(abspath $(PY)) cargo test --locked

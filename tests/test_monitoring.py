@@ -143,9 +143,11 @@ def test_a_real_prometheus_scrapes_and_answers(prometheus):
 
     def ready():
         try:
-            return query(base, 'up{job="mcp-gateway"} == 1')
+            if http.request("GET", f"{base}/-/ready").status != 200:
+                return None
         except OSError:
             return None
+        return query(base, 'up{job="mcp-gateway"} == 1')
 
     wait_until("the first scrape", ready, seconds=40)
     for _ in range(20):

@@ -57,11 +57,19 @@ def test_what_gunicorn_sends(ringway, listener):
         gateway.get("/version")
     for _ in range(5):
         gateway.get("/nothing")
-    packets = receive(listener, lambda p: sums(p).get("gunicorn.request.status.4xx", 0) >= 5)
+
+    def is_whole(packets):
+        """A push may take several datagrams; what the server sent comes last of what is asked."""
+        seen = sums(packets)
+        return seen.get("gunicorn.request.status.4xx") == 5 and "ringway.sent_bytes" in seen
+
+    packets = receive(listener, is_whole)
     found = sums(packets)
-    assert found["gunicorn.requests"] == 65
-    assert found["gunicorn.request.status.2xx"] == 60
-    assert found["gunicorn.request.duration"] == pytest.approx(65, abs=0.5)
+    # The harness's last look at /health may fall between the first push and ours.
+    assert found["gunicorn.requests"] in (65, 66)
+    assert found["gunicorn.request.status.4xx"] == 5
+    assert found["gunicorn.request.status.2xx"] == found["gunicorn.requests"] - 5
+    assert found["gunicorn.request.duration"] == pytest.approx(found["gunicorn.requests"], abs=0.5)
     assert found["gunicorn.workers"] == 2
     assert found["ringway.connections"] >= 0
     assert found["ringway.sent_bytes"] > 1000

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::report::Report;
 use crate::base::civil::Civil;
-use crate::cli::client::page;
-use crate::config::Config;
+use crate::cli::client::{Manner, Trust, page};
+use crate::config::{Config, Listener};
 use crate::http::endpoint::Endpoint;
 use crate::tls::certificate::Certificate;
 
@@ -28,10 +28,7 @@ pub(super) fn examine(config: &Config, now: Duration, timeout: Duration, report:
                 ),
             }
         }
-        let answer = listener.tls.is_none().then_some(listener.address);
-        if let Some(address) = answer {
-            running(address, timeout, report);
-        }
+        running(listener, timeout, report);
     }
 }
 
@@ -69,17 +66,25 @@ fn dates(shown: &str, certificate: &Certificate, now: Duration, report: &mut Rep
 }
 
 /// Whether a gateway runs already. That none does is how it should be before a start.
-fn running(address: SocketAddr, timeout: Duration, report: &mut Report) {
+fn running(listener: &Listener, timeout: Duration, report: &mut Report) {
+    let address = listener.address;
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let url = format!("http://{}/health", SocketAddr::new(ip, address.port()));
+    let address_asked = SocketAddr::new(ip, address.port());
+    let url = format!("{}://{address_asked}/health", listener.scheme());
     let Ok(endpoint) = Endpoint::parse(&url) else {
         return;
     };
-    match page(&endpoint, timeout) {
+    let manner = Manner {
+        host: listener.hosts.first().cloned(),
+        proxy_line: listener.proxy_protocol.is_some(),
+        // Who answers is not the question; its certificate was looked at above.
+        trust: Trust::Anyone,
+    };
+    match page(&endpoint, timeout, manner) {
         Ok((200, _)) => report.ok("listen", format!("a gateway answers on {address}")),
         Ok((status, _)) => report.note(
             "listen",

@@ -198,9 +198,14 @@ pub(super) fn find(server: &McpServer, env: &Env) -> Result<String, Vec<String>>
     } else {
         let own = own_env.get("PATH").map(String::as_str);
         let path = own.or_else(|| env.get("PATH")).unwrap_or("");
-        std::env::split_paths(path)
-            .map(|folder| folder.join(command))
-            .collect()
+        let mut places: Vec<PathBuf> = Vec::new();
+        for folder in std::env::split_paths(path) {
+            let place = folder.join(command);
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places
     };
     let shown = |path: &PathBuf| path.display().to_string();
     match places.iter().find(|path| path.is_file()) {
