@@ -11,10 +11,8 @@ fn a_report_says_what_to_do_and_counts() {
     report.ok("driver", "Linux 6.18, io_uring");
     report.note("sysctl", "one key".to_owned(), Some("make tune".to_owned()));
     report.problem("mcp", "time: gone", "install it");
-    let terminal = Terminal {
-        columns: 60,
-        ..Terminal::default()
-    };
+    let mut terminal = Terminal::default();
+    terminal.columns = 60;
     let text = report.text(&terminal);
     assert!(text.contains("BAD  mcp           time: gone\n"), "{text}");
     assert!(text.contains("→ install it\n"), "{text}");
