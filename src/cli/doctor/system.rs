@@ -3,9 +3,10 @@
 use std::fs;
 
 use super::report::Report;
-use crate::config::{self, Config};
+use crate::base::driver::Driver;
+use crate::config::Config;
 use crate::net::affinity::Cores;
-use crate::net::runtime::{Driver, Runtime};
+use crate::net::runtime::Runtime;
 
 /// The project's own recommendations, as `make tune` installs them.
 const TUNING: &str = include_str!("../../../tuning/99-ringway.conf");
@@ -21,7 +22,7 @@ pub(super) fn examine(config: &Config, report: &mut Report) {
     let cores = Cores::allowed();
     let shards = config.server.shards.unwrap_or(cores.count).max(1);
     let limits = read("/proc/self/limits");
-    driver(config.server.driver.map(forced), kernel, report);
+    driver(config.server.driver, kernel, report);
     sysctl_io_uring(&read("/proc/sys/kernel/io_uring_disabled"), report);
     seccomp(&read("/proc/self/status"), report);
     memlock(&limits, kernel, shards as u64, report);
@@ -35,15 +36,6 @@ pub(super) fn examine(config: &Config, report: &mut Report) {
 
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
-}
-
-const fn forced(driver: config::Driver) -> Driver {
-    match driver {
-        config::Driver::UringDefer => Driver::UringDefer,
-        config::Driver::UringCoop => Driver::UringCoop,
-        config::Driver::Uring => Driver::Uring,
-        config::Driver::Epoll => Driver::Epoll,
-    }
 }
 
 /// Builds a runtime as a shard would.
