@@ -199,7 +199,8 @@ pub(super) fn find(server: &McpServer, env: &Env) -> Result<String, Vec<String>>
         let own = own_env.get("PATH").map(String::as_str);
         let path = own.or_else(|| env.get("PATH")).unwrap_or("");
         let mut places: Vec<PathBuf> = Vec::new();
-        for folder in std::env::split_paths(path) {
+        // An empty entry is the working directory; an empty PATH is none.
+        for folder in std::env::split_paths(path).filter(|_| !path.is_empty()) {
             let place = folder.join(command);
             if !places.contains(&place) {
                 places.push(place);
