@@ -127,8 +127,15 @@ fn memlock(limits: &str, kernel: &str, shards: u64, report: &mut Report) {
     match hard {
         Some(hard) if hard < needed => report.problem(
             "memlock",
-            format!("{} KiB for {shards} rings that take {} KiB", hard >> 10, needed >> 10),
-            format!("LimitMEMLOCK={needed} in the unit, or ulimit -l; before Linux 5.12 rings are charged to it"),
+            format!(
+                "{} KiB for {shards} rings that take {} KiB",
+                hard >> 10,
+                needed >> 10
+            ),
+            format!(
+                "LimitMEMLOCK={needed} in the unit, or ulimit -l; before Linux 5.12 rings are \
+                 charged to it"
+            ),
         ),
         _ => report.ok("memlock", format!("enough for {shards} rings")),
     }
