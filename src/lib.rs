@@ -20,6 +20,7 @@ pub mod mcp;
 pub mod metrics;
 
 pub mod balance;
+pub mod cache;
 pub mod config;
 pub mod filter;
 pub mod route;

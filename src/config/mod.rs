@@ -32,6 +32,10 @@ pub use log_format::{Escape, Field, LogFormat, Piece, Template, Variable};
 pub use problem::Problem;
 pub use schema::json_schema;
 pub use sections::access::{Access, LimitExcept};
+pub use sections::cache::{
+    Cache, CacheDisk, CachedMethod, Ignored, KeyPart, PurgeToken, RouteCache, Stale,
+};
+pub use sections::cache_parts::Statuses;
 pub use sections::compression::{Compression, Levels};
 pub use sections::field_value::{FieldValue, RequestVariable, ValuePiece};
 pub use sections::files::{Expires, FileCache, Files, Symlinks};

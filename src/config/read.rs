@@ -117,7 +117,7 @@ macro_rules! section {
 pub(super) use section;
 
 /// Sections of the design that this version does not have yet: better than "unknown key".
-const PLANNED: &[&str] = &["cache", "virtual"];
+const PLANNED: &[&str] = &["virtual"];
 
 /// A longer list of known keys helps nobody.
 const LISTED_MAX: usize = 12;

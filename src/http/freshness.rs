@@ -2,7 +2,7 @@
 //! (RFC 9111 §3, §4.2, §5.2). Pure arithmetic on seconds since the Unix epoch.
 
 use crate::http::cache_control::{self, CacheControl, SECONDS_MAX};
-use crate::http::{HeaderList, Known, Method, RequestHead, ResponseHead, date};
+use crate::http::{HeaderList, Known, ResponseHead, date};
 
 /// Part of the time since the last change that a response without its own word is fresh for
 /// (RFC 9111 §4.2.2).
@@ -13,9 +13,6 @@ const HEURISTIC_MAX: u64 = 86_400;
 /// Why a response is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotStored {
-    /// Only answers to GET are.
-    #[error("the method is not GET")]
-    Method,
     /// `no-store` in the request or the response.
     #[error("no-store")]
     NoStore,
@@ -33,21 +30,25 @@ pub enum NotStored {
     NoLifetime,
 }
 
-/// Whether a shared cache may store this response (RFC 9111 §3). `with_default` tells that the
-/// operator gives a lifetime to responses without one (nginx: proxy_cache_valid).
+/// What the operator and the request add to a response's own word on storing it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Circumstances {
+    /// The request had credentials that are not told apart.
+    pub with_credentials: bool,
+    /// The operator gives a lifetime to responses without one (nginx: proxy_cache_valid).
+    pub with_default: bool,
+}
+
+/// Whether a shared cache may store this response to a GET (RFC 9111 §3).
 ///
 /// # Errors
 /// The first reason against it.
 pub fn storable(
-    request: &RequestHead,
     asked: &CacheControl,
     response: &ResponseHead,
     control: &CacheControl,
-    with_default: bool,
+    circumstances: Circumstances,
 ) -> Result<(), NotStored> {
-    if request.method != Method::Get {
-        return Err(NotStored::Method);
-    }
     let is_understood = is_understood(response.status);
     let forbids = control.no_store && !(control.must_understand && is_understood);
     if forbids || asked.no_store {
@@ -63,7 +64,7 @@ pub fn storable(
         return Err(NotStored::Private);
     }
     let is_for_others = control.public || control.must_revalidate || control.s_maxage.is_some();
-    if request.headers.contains(Known::Authorization) && !is_for_others {
+    if circumstances.with_credentials && !is_for_others {
         return Err(NotStored::Credentials);
     }
     let headers = &response.headers;
@@ -71,7 +72,7 @@ pub fn storable(
         || control.max_age.is_some()
         || control.s_maxage.is_some()
         || headers.contains(Known::Expires);
-    if has_word || with_default || is_heuristic(response.status) {
+    if has_word || circumstances.with_default || is_heuristic(response.status) {
         Ok(())
     } else {
         Err(NotStored::NoLifetime)
@@ -152,6 +153,70 @@ impl Freshness {
             stale_while_revalidate: control.stale_while_revalidate.map_or(0, u64::from),
             stale_if_error: control.stale_if_error.map(u64::from),
         }
+    }
+
+    /// As numbers, to be written down.
+    #[must_use]
+    pub const fn numbers(&self) -> [u64; 6] {
+        let flags = self.never_stale as u64 | (self.always_asks as u64) << 1;
+        let stale_if_error = match self.stale_if_error {
+            Some(seconds) => seconds,
+            None => u64::MAX,
+        };
+        [
+            self.response_time,
+            self.initial_age,
+            self.lifetime,
+            flags,
+            self.stale_while_revalidate,
+            stale_if_error,
+        ]
+    }
+
+    /// Of what was written down.
+    #[must_use]
+    pub const fn of_numbers(numbers: [u64; 6]) -> Self {
+        let [
+            response_time,
+            initial_age,
+            lifetime,
+            flags,
+            stale_while_revalidate,
+            on_error,
+        ] = numbers;
+        Self {
+            response_time,
+            initial_age,
+            lifetime,
+            never_stale: flags & 1 != 0,
+            always_asks: flags & 2 != 0,
+            stale_while_revalidate,
+            stale_if_error: if on_error == u64::MAX {
+                None
+            } else {
+                Some(on_error)
+            },
+        }
+    }
+
+    /// Whether it could ever be used without asking the origin first, or after the origin failed.
+    #[must_use]
+    pub const fn is_ever_usable(&self) -> bool {
+        let is_fresh_once = self.lifetime > self.initial_age && !self.always_asks;
+        let is_used_stale = self.stale_while_revalidate > 0 || self.stale_if_error.is_some();
+        is_fresh_once || (is_used_stale && !self.never_stale)
+    }
+
+    /// Whether it must not be used stale, whatever the operator says.
+    #[must_use]
+    pub const fn is_never_stale(&self) -> bool {
+        self.never_stale
+    }
+
+    /// Whether it is fresh, whatever a request says.
+    #[must_use]
+    pub fn is_fresh(&self, now: u64) -> bool {
+        !self.always_asks && self.age(now) < self.lifetime
     }
 
     /// Seconds of age at `now` (RFC 9111 §4.2.3).

@@ -320,7 +320,13 @@ pub(super) fn resolve_connections(
     limits
 }
 
-fn missing(name: &Placed<String>, section: &str, key: &str, example: &str, found: &mut Findings) {
+pub(super) fn missing(
+    name: &Placed<String>,
+    section: &str,
+    key: &str,
+    example: &str,
+    found: &mut Findings,
+) {
     let path = join(section, &name.value);
     let told = join(&path, key);
     // One that stands there and could not be read was told already.
@@ -375,14 +381,22 @@ pub(super) fn find<'a>(
             places.push(place);
             continue;
         }
-        let message = format!("there is no [{key}.{}]", name.value.escape_debug());
-        let problem = Problem::new(&name.at, &join("route", key), message);
-        found
-            .errors
-            .push(match nearest(&name.value, known.clone()) {
-                Some(near) => problem.hint(format!("did you mean \"{near}\"?")),
-                None => problem,
-            });
+        unknown_name(&name, (&join("route", key), key), known.clone(), found);
     }
     places
+}
+
+/// Says that there is no table of that name in the section, at the key that names it.
+pub(super) fn unknown_name<'a>(
+    name: &Placed<String>,
+    (key, section): (&str, &str),
+    known: impl Iterator<Item = &'a str>,
+    found: &mut Findings,
+) {
+    let message = format!("there is no [{section}.{}]", name.value.escape_debug());
+    let problem = Problem::new(&name.at, key, message);
+    found.errors.push(match nearest(&name.value, known) {
+        Some(near) => problem.hint(format!("did you mean \"{near}\"?")),
+        None => problem,
+    });
 }

@@ -3,6 +3,8 @@
 //! holds in the end, the defaults, and `resolve`, which makes one of the other and checks it.
 
 pub(super) mod access;
+pub(super) mod cache;
+pub(super) mod cache_parts;
 pub(super) mod compression;
 pub(super) mod field_value;
 pub(super) mod files;
@@ -29,6 +31,7 @@ mod upstream_parts;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use cache::{Cache, RawCache};
 use compression::{Compression, RawCompression};
 use limit::{ConnectionLimit, RateLimit, RawConnectionLimit, RawRateLimit};
 use listener::{Listener, RawListener};
@@ -114,6 +117,8 @@ section! {
         compression: RawCompression,
         /// Servers that routes hand their requests to, by name.
         upstream: Map<RawUpstream>,
+        /// Where responses of servers behind are kept, by name; routes refer to it.
+        cache: Map<RawCache>,
         /// Who answers which paths, besides the built-in routes.
         route: Vec<RawRoute>,
         /// The MCP gateway and its servers.
@@ -144,6 +149,8 @@ pub struct Config {
     pub compression: Compression,
     /// `[upstream.NAME]`
     pub upstreams: Vec<Upstream>,
+    /// `[cache.NAME]`
+    pub caches: Vec<Cache>,
     /// `[[route]]`; the built-in ones are already in.
     pub routes: Vec<Route>,
     /// `[mcp]`
@@ -178,6 +185,7 @@ impl Default for Config {
             connection_limits: Vec::new(),
             compression: Compression::default(),
             upstreams: Vec::new(),
+            caches: Vec::new(),
             routes: builtin_routes(),
             mcp: Mcp {
                 demo: true,
@@ -204,8 +212,10 @@ pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings)
     let connection_limits =
         limit::resolve_connections(raw.connection_limit.unwrap_or_default(), found);
     let upstreams = upstream::resolve(raw.upstream.unwrap_or_default(), around, found);
+    let caches = cache::resolve(raw.cache.unwrap_or_default(), around, found);
     let named = Named {
         upstreams: &upstreams,
+        caches: &caches,
         rate_limits: &rate_limits,
         connection_limits: &connection_limits,
     };
@@ -227,6 +237,7 @@ pub(super) fn resolve(raw: RawConfig, around: &Around<'_>, found: &mut Findings)
         headers: headers::resolve(raw.headers.unwrap_or_default(), found),
         compression: compression::resolve(raw.compression.unwrap_or_default(), found),
         upstreams,
+        caches,
         routes,
         real_ip: real_ip::resolve(raw.real_ip, found),
         accept_id: real_ip::resolve_id(raw.request_id),

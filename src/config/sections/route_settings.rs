@@ -3,6 +3,7 @@
 use core::ops::RangeInclusive;
 
 use super::access::{self, Access, LimitExcept, networks};
+use super::cache::Cache;
 use super::limit::{self, ConnectionLimit, RateLimit};
 use super::log::status_range;
 use super::route::RawRoute;
@@ -40,6 +41,7 @@ pub(super) struct Named<'a> {
     pub(super) upstreams: &'a [Upstream],
     pub(super) rate_limits: &'a [RateLimit],
     pub(super) connection_limits: &'a [ConnectionLimit],
+    pub(super) caches: &'a [Cache],
 }
 
 /// Takes the settings out of what a route says.
