@@ -190,15 +190,16 @@ impl Index {
 
     /// Forgets what was not used since that second. Says which files go.
     pub fn forget_unused(&self, since: u64) -> Vec<Name> {
-        let mut gone = Vec::new();
+        let gone = RefCell::new(Vec::new());
         self.kept.borrow_mut().retain(|_, files| {
             let stays = files.0.iter().any(|file| file.used >= since);
             if !stays {
-                gone.extend(files.0.iter().map(|file| file.name));
+                gone.borrow_mut()
+                    .extend(files.0.iter().map(|file| file.name));
             }
             stays
         });
-        gone
+        gone.into_inner()
     }
 
     /// Every file.

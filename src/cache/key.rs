@@ -10,28 +10,20 @@ use crate::http::{HeaderList, Known, RequestHead};
 const END: u8 = 0;
 
 /// Writes the keys of one route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyTemplate {
+#[derive(Clone, Copy, Debug)]
+pub struct KeyTemplate<'a> {
     /// The upstream: two of them may have the same paths.
-    upstream: Box<[u8]>,
-    parts: Vec<KeyPart>,
+    pub upstream: &'a str,
+    /// What tells its responses apart.
+    pub parts: &'a [KeyPart],
 }
 
-impl KeyTemplate {
-    /// Keys of that upstream, of those parts.
-    #[must_use]
-    pub fn new(upstream: &str, parts: &[KeyPart]) -> Self {
-        Self {
-            upstream: upstream.as_bytes().into(),
-            parts: parts.to_vec(),
-        }
-    }
-
+impl KeyTemplate<'_> {
     /// Appends the key of a request. `is_secure` is its scheme.
     pub fn write(&self, head: &RequestHead, is_secure: bool, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.upstream);
+        out.extend_from_slice(self.upstream.as_bytes());
         out.push(END);
-        for part in &self.parts {
+        for part in self.parts {
             match part {
                 KeyPart::Scheme if is_secure => out.extend_from_slice(b"https"),
                 KeyPart::Scheme => out.extend_from_slice(b"http"),
@@ -166,8 +158,15 @@ mod tests {
 
     fn key(parts: &[KeyPart], target: &str, fields: &[(&str, &str)]) -> Vec<u8> {
         let mut out = Vec::new();
-        KeyTemplate::new("u", parts).write(&head(target, fields), false, &mut out);
+        template(parts).write(&head(target, fields), false, &mut out);
         out
+    }
+
+    fn template(parts: &[KeyPart]) -> KeyTemplate<'_> {
+        KeyTemplate {
+            upstream: "u",
+            parts,
+        }
     }
 
     #[test]
@@ -195,12 +194,12 @@ mod tests {
 
     #[test]
     fn a_beginning_ends_before_its_star() {
-        let template = KeyTemplate::new("u", &[KeyPart::Host, KeyPart::Uri]);
+        let template = template(&[KeyPart::Host, KeyPart::Uri]);
         let mut out = Vec::new();
         assert!(template.write_beginning(&head("/a/*", &[]), false, &mut out));
         assert_eq!(out, b"u\0\0/a/");
         assert!(!template.write_beginning(&head("/a/", &[]), false, &mut out));
-        let other = KeyTemplate::new("u", &[KeyPart::Uri, KeyPart::Host]);
+        let other = template(&[KeyPart::Uri, KeyPart::Host]);
         assert!(!other.write_beginning(&head("/a/*", &[]), false, &mut out));
     }
 

@@ -62,6 +62,13 @@ impl Selecting {
             .all(|(name, value)| normal(name, request).as_deref() == value.as_deref())
     }
 
+    /// Whether two requests are the same as far as these fields go.
+    #[must_use]
+    pub fn is_same_for(&self, one: &HeaderList, other: &HeaderList) -> bool {
+        let mut names = self.fields.iter().map(|(name, _)| name);
+        names.all(|name| normal(name, one) == normal(name, other))
+    }
+
     /// Whether every request fits.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -147,6 +147,7 @@ variables! {
     "request_time" => RequestTime,
     "request_id" => RequestId,
     "route" => Route,
+    "upstream_cache_status" => UpstreamCacheStatus,
     "upstream_connect_time" => UpstreamConnectTime,
     "upstream_header_time" => UpstreamHeaderTime,
     "upstream_response_time" => UpstreamResponseTime,

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod builtin;
+pub mod cache;
 pub mod files;
 pub mod mcp;
 pub mod problem;
@@ -16,6 +17,7 @@ use crate::base::clock::Now;
 use crate::config;
 use crate::filter::{Client, RequestId};
 use crate::handler::builtin::Pages;
+use crate::handler::cache::Caches;
 use crate::handler::files::Files;
 use crate::handler::mcp::{Gateway, HttpRequest};
 use crate::handler::problem::Problem;
@@ -35,6 +37,8 @@ pub struct Handlers {
     pub files: Option<Files>,
     /// The proxy; `None` where there is no upstream.
     pub proxy: Option<Rc<Proxy>>,
+    /// What is kept of its answers; `None` where there is no cache.
+    pub caches: Option<Rc<Caches>>,
 }
 
 /// A request as handlers see it.
@@ -70,11 +74,16 @@ impl Handlers {
                 None => *response = Problem::Unavailable.response(),
             },
             config::Handler::Redirect(redirect) => redirect_to(redirect, &request, response),
-            config::Handler::Proxy(settings) => match &self.proxy {
-                // Boxed like the gateway below.
-                Some(proxy) => Box::pin(proxy.serve(settings, request, response)).await,
-                None => *response = Problem::Unavailable.response(),
-            },
+            config::Handler::Proxy(settings) => {
+                match (&self.proxy, &settings.cache, &self.caches) {
+                    // Boxed like the gateway below.
+                    (Some(_), Some(rules), Some(caches)) => {
+                        Box::pin(caches.serve((settings, rules), request, response)).await;
+                    }
+                    (Some(proxy), _, _) => Box::pin(proxy.serve(settings, request, response)).await,
+                    (None, _, _) => *response = Problem::Unavailable.response(),
+                }
+            }
             config::Handler::Mcp | config::Handler::McpSse => match &self.gateway {
                 Some(gateway) => {
                     let request = HttpRequest {

@@ -22,6 +22,8 @@ pub struct Response {
     pub upstream: Option<UpstreamTimes>,
     /// Servers behind that were asked, in that order: more than one where the first failed.
     pub asked: Vec<AskedServer>,
+    /// What the cache did, where there is one (nginx: `$upstream_cache_status`).
+    pub cache: Option<&'static str>,
 }
 
 /// A server behind that was asked.
@@ -64,6 +66,7 @@ impl Response {
         self.body = Body::Empty;
         self.upstream = None;
         self.asked.clear();
+        self.cache = None;
     }
 
     /// A response whose content is that JSON text.

@@ -209,6 +209,16 @@ const CONNECTION_LIMIT: Family = counter(
     "Refusals of connection limits; unanswered ones went by on_error.",
 );
 
+const CACHE: Family = counter(
+    "ringway_cache_requests",
+    "Requests of routes with a cache, by what the cache did.",
+);
+
+const CACHE_FILES: Family = counter(
+    "ringway_cache_files",
+    "Files of caches that were read, written, or not written for want of room or speed.",
+);
+
 const ENCODER_INPUT: Family = counter(
     "ringway_compression_input_bytes",
     "Bytes of content encoded while a client waited, by encoding.",
@@ -359,6 +369,40 @@ counters! {
         "ringway_file_cache_evictions",
         "Files that went from a shard's cache to make room.",
     );
+    CacheHit => CACHE, "status" = "hit";
+    CacheMiss => CACHE, "status" = "miss";
+    CacheExpired => CACHE, "status" = "expired";
+    CacheStale => CACHE, "status" = "stale";
+    CacheUpdating => CACHE, "status" = "updating";
+    CacheRevalidated => CACHE, "status" = "revalidated";
+    CacheBypass => CACHE, "status" = "bypass";
+    CacheEvictions => counter(
+        "ringway_cache_evictions",
+        "Keys that went from memory to make room, or because nobody asked for them.",
+    );
+    CachePurged => counter(
+        "ringway_cache_purged",
+        "Keys removed by PURGE.",
+    );
+    CacheLockWaits => counter(
+        "ringway_cache_lock_waits",
+        "Requests that waited for the answer to another.",
+    );
+    CacheLockTimeouts => counter(
+        "ringway_cache_lock_timeouts",
+        "Requests that waited in vain and asked for themselves.",
+    );
+    CacheLinksFull => counter(
+        "ringway_cache_links_full",
+        "Questions to another shard that found no room, or no answer in time.",
+    );
+    CacheFilesRead => CACHE_FILES, "action" = "read";
+    CacheFilesWritten => CACHE_FILES, "action" = "written";
+    CacheFilesSkipped => CACHE_FILES, "action" = "skipped";
+    CacheDiskErrors => counter(
+        "ringway_cache_disk_errors",
+        "Files of caches that could not be read or written, damaged ones among them.",
+    );
     BrotliInput => ENCODER_INPUT, "encoding" = "br";
     ZstdInput => ENCODER_INPUT, "encoding" = "zstd";
     GzipInput => ENCODER_INPUT, "encoding" = "gzip";
@@ -397,17 +441,23 @@ pub enum Gauge {
     FileCacheBytes,
     FileCacheEntries,
     KeptEncodingBytes,
+    CacheEntries,
+    CacheBytes,
+    CacheFileBytes,
 }
 
 impl Gauge {
     /// All of them in the order of exposition.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Connections,
         Self::OpenStreams,
         Self::McpCallsUnderWay,
         Self::FileCacheBytes,
         Self::FileCacheEntries,
         Self::KeptEncodingBytes,
+        Self::CacheEntries,
+        Self::CacheBytes,
+        Self::CacheFileBytes,
     ];
 
     /// The family.
@@ -428,6 +478,14 @@ impl Gauge {
                 "ringway_compression_kept_bytes",
                 "Bytes of encodings of pages, files and cached responses that are kept.",
             ),
+            Self::CacheEntries => gauge(
+                "ringway_cache_entries",
+                "Keys whose responses are kept in memory, copies of other shards' included.",
+            ),
+            Self::CacheBytes => gauge("ringway_cache_bytes", "Memory that kept responses take."),
+            Self::CacheFileBytes => {
+                gauge("ringway_cache_file_bytes", "Bytes of the files of caches.")
+            }
             Self::FileCacheEntries => gauge(
                 "ringway_file_cache_entries",
                 "Files that are remembered, by their content or an open descriptor.",

@@ -192,6 +192,7 @@ impl Line<'_> {
                 let (whole, part) = (self.elapsed.as_secs(), self.elapsed.subsec_micros());
                 push(to.out, format_args!("{whole}.{part:06}"));
             }
+            Variable::UpstreamCacheStatus => to.text(self.response.cache.map(str::as_bytes)),
             Variable::Scheme => to.safe(if tls.is_some() { "https" } else { "http" }),
             Variable::Https if tls.is_some() => to.safe("on"),
             Variable::SslProtocol => to.text(tls.map(|tls| tls.protocol.as_bytes())),

@@ -226,6 +226,8 @@ pub struct CacheDisk {
 pub struct RouteCache {
     /// Place in [`Config::caches`](crate::config::Config::caches).
     pub zone: u16,
+    /// Name of the upstream, which is a part of every key.
+    pub upstream: Arc<str>,
     /// What tells responses apart, besides the upstream.
     pub key: Vec<KeyPart>,
     /// How long responses without their own word are fresh.
@@ -282,6 +284,7 @@ impl RouteCache {
     pub fn new(zone: u16) -> Self {
         Self {
             zone,
+            upstream: Arc::from(""),
             key: vec![KeyPart::Scheme, KeyPart::Host, KeyPart::Uri],
             valid: Statuses::default(),
             use_stale: Stale::default(),
@@ -367,7 +370,7 @@ fn disk(
 /// What a route says about caching. `at` is its path's place.
 pub(super) fn resolve_route(
     raw: RawRouteCache,
-    at: &Placed<String>,
+    (at, upstream): (&Placed<String>, &str),
     caches: &[Cache],
     found: &mut Findings,
 ) -> Option<RouteCache> {
@@ -393,6 +396,7 @@ pub(super) fn resolve_route(
     let set = raw.ignore.unwrap_or_default();
     let stale = raw.use_stale.unwrap_or_default();
     Some(RouteCache {
+        upstream: upstream.into(),
         key: key.unwrap_or(plain.key),
         valid,
         use_stale: stale

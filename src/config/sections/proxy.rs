@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cache::RouteCache;
 use super::field_value::{self, FieldValue};
 use super::route::RawRoute;
 use super::route_path::{self, PathEdit};
@@ -69,6 +70,8 @@ pub struct ProxyRoute {
     pub set: Vec<(String, FieldValue)>,
     /// Fields that are left out.
     pub remove: Vec<String>,
+    /// What is kept of the answers.
+    pub cache: Option<RouteCache>,
 }
 
 /// Takes what belongs to `proxy` out of what a route says.
@@ -116,6 +119,7 @@ pub(super) fn resolve(
             found,
         ),
         remove,
+        cache: None,
     }))
 }
 
@@ -133,6 +137,7 @@ pub(super) fn refuse_strays(raw: &RawRoute, at: &At, found: &mut Findings) {
         ("replace_prefix", raw.replace_prefix.is_some()),
         ("rewrite", raw.rewrite.is_some()),
         ("proxy_headers", raw.proxy_headers.is_some()),
+        ("cache", raw.cache.is_some()),
     ];
     for (key, is_there) in strays {
         if is_there {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Around;
 use super::access::{RawLimitExcept, RawNetwork};
+use super::cache::{self, RawRouteCache};
 use super::files::{self, Files, RawFileCache, SymlinksWord};
 use super::limit::Names;
 use super::proxy::{self, ForwardedWord, ProxyRoute, RawProxyHeaders};
@@ -43,6 +44,8 @@ section! {
         mcp: bool,
         /// The [upstream.NAME] that its requests go to.
         proxy: Placed<String>,
+        /// Which responses are kept, and how long.
+        cache: RawRouteCache,
         /// Whether content that comes faster than the client takes it is read ahead.
         buffering: bool,
         /// Whether a request's content is waited for, up to 128 KiB, before a server is asked.
@@ -241,7 +244,7 @@ pub(super) fn resolve(
             found.errors.push(problem);
             continue;
         }
-        let place = (&rule, &path.at, sites);
+        let place = (&rule, &path, sites);
         let Some(handler) = handler(&mut route, (choice, place), (named, around), found) else {
             continue;
         };
@@ -265,10 +268,11 @@ pub(super) fn resolve(
 
 fn handler(
     route: &mut RawRoute,
-    (choice, (rule, at, sites)): (Choice, (&PathRule, &At, usize)),
+    (choice, (rule, path, sites)): (Choice, (&PathRule, &Placed<String>, usize)),
     (named, around): (&Named<'_>, &Around<'_>),
     found: &mut Findings,
 ) -> Option<Handler> {
+    let at = &path.at;
     Some(match choice {
         Choice::Builtin(page) => Handler::Builtin(page),
         Choice::Mcp => Handler::Mcp,
@@ -276,7 +280,16 @@ fn handler(
             let raw = route.redirect.take().unwrap_or_default();
             Handler::Redirect(route_path::redirect(raw, at, found)?)
         }
-        Choice::Proxy => Handler::Proxy(proxy::resolve(route, at, named.upstreams, found)?),
+        Choice::Proxy => {
+            let raw = route.cache.take();
+            let mut settings = proxy::resolve(route, at, named.upstreams, found)?;
+            if let (Some(raw), Some(upstream)) = (raw, named.upstreams.get(settings.upstream)) {
+                let about = (path, &*upstream.name);
+                let cache = cache::resolve_route(raw, about, named.caches, found);
+                Arc::make_mut(&mut settings).cache = cache;
+            }
+            Handler::Proxy(settings)
+        }
         Choice::Files => Handler::Files(files::resolve(route, rule, sites, around, found)?),
     })
 }

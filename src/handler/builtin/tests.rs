@@ -99,6 +99,7 @@ impl Shard {
                 gateway: None,
                 files: None,
                 proxy: None,
+                caches: None,
             },
             router,
             draining,

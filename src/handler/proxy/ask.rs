@@ -91,6 +91,25 @@ impl Ask {
         }
     }
 
+    /// A GET without content, of what another shard has sent.
+    #[must_use]
+    pub fn get(
+        settings: &Arc<ProxyRoute>,
+        (target, headers): (String, HeaderList),
+        key: u64,
+    ) -> Self {
+        Self {
+            settings: Arc::clone(settings),
+            method: Method::Get,
+            token: None,
+            target,
+            headers,
+            body: Body::Empty,
+            declared: None,
+            key,
+        }
+    }
+
     /// The method as the client spelled it.
     #[must_use]
     pub fn method_token(&self) -> &str {

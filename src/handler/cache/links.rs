@@ -1,0 +1,257 @@
+//! What the caches of the shards tell each other. All that one has for another in a turn of its
+//! loop goes in one message.
+
+use core::future::poll_fn;
+use core::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Caches;
+use super::order::Order;
+use crate::cache::entry::{Draft, Parcel};
+use crate::cache::index::{File, Name};
+use crate::cache::key::Hashing;
+use crate::cache::status::Outcome;
+use crate::config::Config;
+use crate::handler::problem::Problem;
+use crate::http::{BodyError, ResponseHead, UpstreamTimes};
+use crate::metrics::Counter;
+use crate::net::across;
+use crate::net::mailbox::{Address, Inbox, Undelivered, mailbox};
+use crate::net::spawn;
+
+/// Batches that may wait in a shard's mailbox; see `server/counting`.
+const BATCHES_MAX: usize = 256;
+/// Questions that may wait to be sent to one shard; beyond it a shard asks the server itself.
+const OUTBOX_MAX: usize = 4 * 1024;
+
+/// What one shard has for another.
+#[derive(Debug)]
+pub struct Batch {
+    from: u16,
+    items: Vec<Item>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A question. To the key's owner.
+    Order {
+        order: Box<Order>,
+        /// Where its answer goes.
+        pipe: across::Sender<Event>,
+    },
+    /// An answer that was asked for elsewhere. To the key's owner.
+    Deposit {
+        zone: u16,
+        key: Arc<[u8]>,
+        hash: u64,
+        parcel: Arc<Parcel>,
+    },
+    /// What is kept is to be forgotten. To the owner, or to all.
+    Invalidate { zone: u16, what: What, ticket: u64 },
+    /// Copies are to be forgotten. From the owner to all others.
+    Forget {
+        zone: u16,
+        what: What,
+        epoch: u64,
+        /// Who wants to hear that it is done, and under which number.
+        asker: Option<(u16, u64)>,
+    },
+    /// Done. To who wants to hear it.
+    Done { ticket: u64, removed: u64 },
+    /// Files that were found at the start. To the owner of their keys.
+    Files { zone: u16, files: Vec<(Name, File)> },
+}
+
+/// What is to be forgotten.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// One key.
+    Key(Arc<[u8]>),
+    /// All that begin so.
+    Beginning(Arc<[u8]>),
+}
+
+impl What {
+    /// Whether a key is meant.
+    pub(super) fn is(&self, key: &[u8]) -> bool {
+        match self {
+            Self::Key(one) => **one == *key,
+            Self::Beginning(beginning) => key.starts_with(beginning),
+        }
+    }
+}
+
+/// What an owner answers to a question.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A whole answer.
+    Kept {
+        parcel: Arc<Parcel>,
+        outcome: Outcome,
+        epoch: u64,
+    },
+    /// An answer that streams: pieces follow.
+    Streams {
+        draft: Arc<Draft>,
+        length: Option<u64>,
+        outcome: Outcome,
+    },
+    /// An answer for who asked, alone: pieces follow.
+    Own {
+        head: Box<ResponseHead>,
+        length: Option<u64>,
+        times: UpstreamTimes,
+    },
+    /// An answer for someone else.
+    Others,
+    /// There is no answer.
+    Failed(Problem),
+    /// A piece of the content.
+    Piece(Bytes),
+    /// The end of the content, and how it is kept, if it is.
+    End {
+        result: Result<(), BodyError>,
+        parcel: Option<Arc<Parcel>>,
+        epoch: u64,
+    },
+}
+
+/// What one shard's caches need to work together with the others. A shard that starts again
+/// gets a clone.
+#[derive(Clone, Debug)]
+pub struct Links {
+    /// Which shard this is.
+    pub(super) own: u16,
+    addresses: Vec<Address<Batch>>,
+    inbox: Inbox<Batch>,
+    /// The same for all, so that all know a key's owner.
+    pub(super) hashing: Hashing,
+}
+
+impl Links {
+    /// The ends of all shards; none where the configuration has no cache.
+    #[must_use]
+    pub fn connect(config: &Config, shards: u16) -> Vec<Option<Self>> {
+        if config.caches.is_empty() {
+            return (0..shards).map(|_| None).collect();
+        }
+        let hashing = Hashing::default();
+        let (addresses, inboxes): (Vec<_>, Vec<_>) =
+            (0..shards).map(|_| mailbox(BATCHES_MAX)).unzip();
+        let links = (0..shards).zip(inboxes).map(|(own, inbox)| Self {
+            own,
+            addresses: addresses.clone(),
+            inbox,
+            hashing: hashing.clone(),
+        });
+        links.map(Some).collect()
+    }
+
+    /// How many shards there are.
+    pub(super) fn shards(&self) -> u16 {
+        self.addresses.len() as u16
+    }
+}
+
+impl Caches {
+    /// Answers other shards and sends what there is for them, for ever. Part of the shard's main
+    /// future, so that a crash ends it: what is in the mailbox is its successor's.
+    pub async fn serve_links(self: &Rc<Self>) {
+        loop {
+            let mut received = pin!(self.links.inbox.receive());
+            let batch = poll_fn(|cx| {
+                *self.sender.borrow_mut() = Some(cx.waker().clone());
+                self.send();
+                received.as_mut().poll(cx)
+            })
+            .await;
+            // Every shard holds an address of this mailbox, this one too.
+            let Some(batch) = batch else { return };
+            for item in batch.items {
+                self.take(batch.from, item);
+            }
+        }
+    }
+
+    fn take(self: &Rc<Self>, from: u16, item: Item) {
+        match item {
+            Item::Order { order, pipe } => {
+                spawn(Rc::clone(self).serve_order(*order, pipe));
+            }
+            Item::Deposit {
+                zone,
+                key,
+                hash,
+                parcel,
+            } => {
+                if let Some(zone) = self.zones.get(usize::from(zone)) {
+                    self.keep(zone, (&key, hash), parcel, None);
+                }
+            }
+            Item::Invalidate { zone, what, ticket } => {
+                self.forget_own(zone, &what, (from, ticket));
+            }
+            Item::Forget {
+                zone,
+                what,
+                epoch,
+                asker,
+            } => self.forget_copies_of(from, (zone, &what), epoch, asker),
+            Item::Done { ticket, removed } => self.acks.borrow_mut().done(ticket, removed),
+            Item::Files { zone, files } => self.take_files(zone, files),
+        }
+    }
+
+    /// Puts something into the outbox. What may not be lost goes beyond its bound.
+    pub(super) fn post(&self, shard: u16, item: Item) -> bool {
+        let is_dispensable = matches!(item, Item::Order { .. } | Item::Deposit { .. });
+        {
+            let mut outbox = self.outbox.borrow_mut();
+            let Some(items) = outbox.get_mut(usize::from(shard)) else {
+                return false;
+            };
+            if is_dispensable && items.len() >= OUTBOX_MAX {
+                self.parts.recorder.count(Counter::CacheLinksFull);
+                return false;
+            }
+            items.push(item);
+        }
+        let waker = self.sender.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    /// Sends what has gathered. What a full mailbox does not take stays for the next time.
+    fn send(&self) {
+        let mut outbox = self.outbox.borrow_mut();
+        for (items, address) in outbox.iter_mut().zip(&self.links.addresses) {
+            if items.is_empty() {
+                continue;
+            }
+            let batch = Batch {
+                from: self.links.own,
+                items: core::mem::take(items),
+            };
+            match address.send(batch) {
+                Ok(()) => {}
+                Err(Undelivered::Full(batch)) => *items = batch.items,
+                // The program ends.
+                Err(Undelivered::Closed(_)) => {}
+            }
+        }
+    }
+
+    /// Wakes the sender, for what a full mailbox did not take.
+    pub(super) fn nudge(&self) {
+        let waits = self.outbox.borrow().iter().any(|items| !items.is_empty());
+        if let (true, Some(waker)) = (waits, self.sender.take()) {
+            waker.wake();
+        }
+    }
+}
