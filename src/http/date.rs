@@ -42,9 +42,28 @@ pub fn parse_date(value: &[u8]) -> Option<u64> {
     let text = text.get_mut(..value.len())?;
     text.copy_from_slice(value);
     usual_case(text);
-    let moment = httpdate::parse_http_date(core::str::from_utf8(text).ok()?).ok()?;
+    let moment = parse_any_day(text)?;
     let since = moment.duration_since(std::time::UNIX_EPOCH);
     Some(since.map_or(0, |since| since.as_secs()))
+}
+
+/// The day of the week says nothing that the rest does not, and is sometimes wrong; the parser
+/// wants it right.
+fn parse_any_day(text: &mut [u8]) -> Option<std::time::SystemTime> {
+    const DAYS: [&[u8; 3]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
+    const SHORTEST_DATE_LEN: usize = 24;
+    let parse = |text: &[u8]| httpdate::parse_http_date(core::str::from_utf8(text).ok()?).ok();
+    if let Some(moment) = parse(text) {
+        return Some(moment);
+    }
+    let has_day = |day: &&[u8; 3]| text.starts_with(&day[..]);
+    if text.len() < SHORTEST_DATE_LEN || !DAYS.iter().any(|day| has_day(&day)) {
+        return None;
+    }
+    DAYS.iter().find_map(|day| {
+        text.get_mut(..3)?.copy_from_slice(&day[..]);
+        parse(text)
+    })
 }
 
 /// Names of days and months count in any case for a lenient reader; the parser wants the usual
@@ -97,6 +116,8 @@ mod tests {
             "SUN, 06 nOV 1994 08:49:37 gMT",
             "sunday, 06-NOV-94 08:49:37 gmt",
             "SUN NOV  6 08:49:37 1994",
+            "Thu Nov  6 08:49:37 1994",
+            "Mon, 06 Nov 1994 08:49:37 GMT",
         ] {
             assert_eq!(parse_date(text.as_bytes()), Some(784_111_777), "{text}");
         }

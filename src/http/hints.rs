@@ -40,6 +40,12 @@ impl Hints {
         });
     }
 
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.borrow().is_empty()
+    }
+
     /// What waits; in nearly every exchange nothing.
     #[inline]
     pub fn take(&self) -> Vec<Hint> {

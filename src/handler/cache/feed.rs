@@ -1,6 +1,7 @@
 //! Asks the server for a flight and hands its answer on, to those who ride along and to what is
 //! kept.
 
+use core::future::poll_fn;
 use core::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -131,13 +132,21 @@ impl Caches {
         }
         question.asked_at = Now::read().unix.as_secs();
         let is_answered = question.flight.has_arrived();
-        let fetching = self.parts.proxy.fetch(&mut ask);
-        let result = if is_background || is_answered {
-            fetching.await
-        } else {
-            match race(pin!(fetching), pin!(question.flight.deserted())).await {
-                Either::First(result) => result,
-                Either::Second(()) => return,
+        let flight = question.flight;
+        let result = {
+            let mut fetching = pin!(self.parts.proxy.fetch(&mut ask, &flight.hints));
+            let fetching = poll_fn(|cx| {
+                let polled = fetching.as_mut().poll(cx);
+                flight.tell_hints();
+                polled
+            });
+            if is_background || is_answered {
+                fetching.await
+            } else {
+                match race(fetching, pin!(flight.deserted())).await {
+                    Either::First(result) => result,
+                    Either::Second(()) => return,
+                }
             }
         };
         match result {
@@ -239,6 +248,8 @@ impl Caches {
         } = question;
         rules.min_uses <= 1
             || question.held.is_some()
+            // Its owner counts, when it is handed over.
+            || order.owner(self.links.shards()) != self.links.own
             || zone.own.count_use(order.hash) >= rules.min_uses
     }
 
@@ -328,6 +339,7 @@ impl Caches {
                 zone: zone.index,
                 key: Arc::clone(&order.key),
                 hash: order.hash,
+                min_uses: order.rules().map_or(1, |rules| rules.min_uses),
                 parcel,
             };
             self.post(owner, deposit);

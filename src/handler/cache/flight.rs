@@ -16,7 +16,7 @@ use crate::cache::entry::{Draft, Entry, Parcel};
 use crate::cache::status::Outcome;
 use crate::handler::problem::Problem;
 use crate::handler::proxy::Fetched;
-use crate::http::{BodyError, HeaderList, Source};
+use crate::http::{BodyError, HeaderList, Hint, Hints, Source};
 
 /// Bytes of content that is not kept which may wait for the slowest rider.
 const PASSED_BYTES_MAX: usize = 256 * 1024;
@@ -26,6 +26,8 @@ const PASSED_BYTES_MAX: usize = 256 * 1024;
 pub(super) struct Flight {
     /// The fields of the request that it began with.
     pub(super) fields: HeaderList,
+    /// Interim answers, for the one whose question it is.
+    pub(super) hints: Hints,
     state: RefCell<State>,
 }
 
@@ -105,6 +107,7 @@ impl Flight {
     pub(super) fn new(fields: HeaderList) -> Rc<Self> {
         Rc::new(Self {
             fields,
+            hints: Hints::default(),
             state: RefCell::default(),
         })
     }
@@ -249,6 +252,13 @@ impl Flight {
         .await;
     }
 
+    /// Lets riders look for interim answers.
+    pub(super) fn tell_hints(&self) {
+        if !self.hints.is_empty() {
+            self.wake_all();
+        }
+    }
+
     fn wake_all(&self) {
         let mut wakers = Vec::new();
         {
@@ -308,7 +318,18 @@ impl Rider {
 
     /// Waits for what comes of the question.
     pub(super) async fn news(&mut self) -> News {
-        poll_fn(|cx| self.poll_news(cx)).await
+        self.news_and_hints(|_| {}).await
+    }
+
+    /// The same; interim answers are handed on as they come, to whose question it is.
+    pub(super) async fn news_and_hints(&mut self, mut each: impl FnMut(Hint)) -> News {
+        poll_fn(|cx| {
+            if self.is_first {
+                self.flight.hints.take().into_iter().for_each(&mut each);
+            }
+            self.poll_news(cx)
+        })
+        .await
     }
 
     fn poll_news(&mut self, cx: &Context<'_>) -> Poll<News> {

@@ -16,7 +16,7 @@ use crate::cache::key::Hashing;
 use crate::cache::status::Outcome;
 use crate::config::Config;
 use crate::handler::problem::Problem;
-use crate::http::{BodyError, ResponseHead, UpstreamTimes};
+use crate::http::{BodyError, HeaderList, ResponseHead, UpstreamTimes};
 use crate::metrics::Counter;
 use crate::net::across;
 use crate::net::mailbox::{Address, Inbox, Undelivered, mailbox};
@@ -29,7 +29,7 @@ const OUTBOX_MAX: usize = 4 * 1024;
 
 /// What one shard has for another.
 #[derive(Debug)]
-pub struct Batch {
+pub(super) struct Batch {
     from: u16,
     items: Vec<Item>,
 }
@@ -48,6 +48,8 @@ pub(super) enum Item {
         zone: u16,
         key: Arc<[u8]>,
         hash: u64,
+        /// From the how-manieth request on it is kept.
+        min_uses: u8,
         parcel: Arc<Parcel>,
     },
     /// What is kept is to be forgotten. To the owner, or to all.
@@ -110,6 +112,11 @@ pub(super) enum Event {
     Others,
     /// There is no answer.
     Failed(Problem),
+    /// An interim answer.
+    Hint {
+        status: u16,
+        headers: Box<HeaderList>,
+    },
     /// A piece of the content.
     Piece(Bytes),
     /// The end of the content, and how it is kept, if it is.
@@ -186,9 +193,12 @@ impl Caches {
                 zone,
                 key,
                 hash,
+                min_uses,
                 parcel,
             } => {
-                if let Some(zone) = self.zones.get(usize::from(zone)) {
+                if let Some(zone) = self.zones.get(usize::from(zone))
+                    && (min_uses <= 1 || zone.own.count_use(hash) >= min_uses)
+                {
                     self.keep(zone, (&key, hash), parcel, None);
                 }
             }

@@ -13,7 +13,7 @@ use crate::http::{HeaderList, Known, Method};
 
 /// A question: one that all who ask for the same may share.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub(super) struct Order {
     /// What tells it from others.
     pub(super) key: Arc<[u8]>,
     /// The key's hash.

@@ -14,7 +14,7 @@ use crate::config::{ProxyRoute, RouteCache};
 use crate::handler::Incoming;
 use crate::handler::proxy::Fetched;
 use crate::http::conditional::{self, Validators};
-use crate::http::{Body, Known, Method, Response, date};
+use crate::http::{Body, Hint, Known, Method, Response, date};
 use crate::metrics::Counter;
 use crate::net::spawn;
 use crate::net::timer::within;
@@ -68,7 +68,7 @@ impl Caches {
             if is_collapsed && look == 0 {
                 self.parts.recorder.count(Counter::CacheLockWaits);
             }
-            match self.wait((rules, request), rider, response).await {
+            match self.wait((rules, request, is_read), rider, response).await {
                 Waited::Answered => return,
                 Waited::Again => {}
                 Waited::Alone => break,
@@ -157,7 +157,7 @@ impl Caches {
     /// Waits for what a flight brings, and answers with it.
     async fn wait(
         &self,
-        (rules, request): (&RouteCache, &Incoming<'_>),
+        (rules, request, is_read): (&RouteCache, &Incoming<'_>, bool),
         mut rider: Rider,
         response: &mut Response,
     ) -> Waited {
@@ -171,7 +171,8 @@ impl Caches {
                 }
             }
         } else {
-            rider.news().await
+            let hand_on = |hint: Hint| request.hints.put(hint.status, &hint.headers);
+            rider.news_and_hints(hand_on).await
         };
         let head = request.head;
         let now = Now::read().unix.as_secs();
@@ -213,7 +214,7 @@ impl Caches {
                 Waited::Answered
             }
             News::Own(fetched) => {
-                self.own(rules, request, *fetched, response);
+                self.own((rules, request, is_read), *fetched, response);
                 Waited::Answered
             }
             News::Others => Waited::Alone,
@@ -229,14 +230,13 @@ impl Caches {
     /// Answers with what was fetched for this request alone.
     fn own(
         &self,
-        rules: &RouteCache,
-        request: &Incoming<'_>,
+        (rules, request, is_read): (&RouteCache, &Incoming<'_>, bool),
         fetched: Fetched,
         response: &mut Response,
     ) {
         let status = fetched.head.status;
         self.parts.proxy.answer(fetched, response);
-        let outcome = Outcome::Miss;
+        let outcome = asked(is_read);
         self.count(outcome);
         let validators = Validators {
             etag: response.headers.get(Known::Etag),
@@ -278,11 +278,7 @@ impl Caches {
                 ..*request
             };
             self.parts.proxy.serve(settings, passed, response).await;
-            let outcome = if is_read {
-                Outcome::Miss
-            } else {
-                Outcome::Bypass
-            };
+            let outcome = asked(is_read);
             self.count(outcome);
             tell(rules, &Account::of(outcome), response);
             return;
@@ -295,7 +291,16 @@ impl Caches {
         let flight = Flight::new(order.fields.clone());
         let rider = flight.board(true);
         spawn(Rc::clone(self).feed(flight, Rc::new(order), (held, false)));
-        let _ = Box::pin(self.wait((rules, request), rider, response)).await;
+        let _ = Box::pin(self.wait((rules, request, is_read), rider, response)).await;
+    }
+}
+
+/// What the cache did with a request that was asked of the server.
+const fn asked(is_read: bool) -> Outcome {
+    if is_read {
+        Outcome::Miss
+    } else {
+        Outcome::Bypass
     }
 }
 

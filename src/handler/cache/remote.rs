@@ -20,7 +20,7 @@ use crate::cache::entry::{Entry, Parcel};
 use crate::cache::judge::{self, Verdict};
 use crate::cache::status::Outcome;
 use crate::handler::proxy::Fetched;
-use crate::http::{Body, BodyError, Source};
+use crate::http::{Body, BodyError, Hint, Source};
 use crate::metrics::Counter;
 use crate::net::across::{self, Receiver, Sender};
 use crate::net::timer::{Either, race, within};
@@ -52,7 +52,17 @@ impl Caches {
             pipe,
         };
         if self.post(owner, question) {
-            let waiting = within(patience, events.recv());
+            let waiting = within(patience, async {
+                loop {
+                    match events.recv().await {
+                        Ok(Event::Hint { status, headers }) => {
+                            flight.hints.put(status, &headers);
+                            flight.tell_hints();
+                        }
+                        event => break event,
+                    }
+                }
+            });
             let event = match race(pin!(waiting), pin!(flight.deserted())).await {
                 Either::First(Ok(Ok(event))) => Some(event),
                 Either::First(_) => {
@@ -187,7 +197,14 @@ impl Caches {
             }
             let mut rider = self.join(order.clone());
             let news = loop {
-                match within(LOOK_EVERY, rider.news()).await {
+                let hand_on = |hint: Hint| {
+                    // Those that find no room are dispensable.
+                    let _ = pipe.try_send(Event::Hint {
+                        status: hint.status,
+                        headers: Box::new(hint.headers),
+                    });
+                };
+                match within(LOOK_EVERY, rider.news_and_hints(hand_on)).await {
                     Ok(news) => break news,
                     Err(_) if pipe.is_closed() => return,
                     Err(_) => {}

@@ -106,6 +106,7 @@ impl Ask {
             headers,
             body: Body::Empty,
             declared: None,
+            switch_to: None,
             key,
         }
     }
