@@ -90,6 +90,7 @@ impl Shard {
                 gateway: None,
                 files: None,
                 proxy: None,
+                caches: None,
             },
             filter: ResponseFilter::new(&config),
             record: Record::new(recorder, None, 7),

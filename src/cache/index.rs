@@ -95,10 +95,10 @@ impl Weighter<Name, Rc<Files>> for ByBytes {
 struct Evicted;
 
 impl Lifecycle<Name, Rc<Files>> for Evicted {
-    type RequestState = Vec<Rc<Files>>;
+    type RequestState = Vec<(Name, Rc<Files>)>;
 
-    fn on_evict(&self, state: &mut Self::RequestState, _: Name, files: Rc<Files>) {
-        state.push(files);
+    fn on_evict(&self, state: &mut Self::RequestState, key: Name, files: Rc<Files>) {
+        state.push((key, files));
     }
 }
 
@@ -159,7 +159,14 @@ impl Index {
             gone.extend(files.0.drain(VARIANTS_MAX..).map(|file| file.name));
         }
         let mut evicted = Vec::new();
-        kept.insert_with_lifecycle(key, Rc::new(files), &mut evicted);
+        let files = Rc::new(files);
+        kept.insert_with_lifecycle(key, Rc::clone(&files), &mut evicted);
+        // What was replaced is among them; its files are in the new list.
+        let others = evicted.into_iter().filter(|(other, _)| *other != key);
+        let mut evicted: Vec<Rc<Files>> = others.map(|(_, files)| files).collect();
+        if !kept.contains_key(&key) {
+            evicted.push(files);
+        }
         gone.extend(names(&evicted));
         gone
     }

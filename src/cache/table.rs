@@ -134,7 +134,9 @@ impl Table {
         let resource = Rc::new(Resource { variants });
         let mut evicted = Vec::new();
         kept.insert_with_lifecycle(key.into(), resource, &mut evicted);
-        Some(evicted.len() as u64)
+        // What was replaced is among them.
+        let others = evicted.iter().filter(|(other, _)| **other != *key);
+        Some(others.count() as u64)
     }
 
     /// Forgets a key. Says whether it was there.

@@ -107,6 +107,8 @@ pub(super) enum Event {
         head: Box<ResponseHead>,
         length: Option<u64>,
         times: UpstreamTimes,
+        /// The next ones will be so as well.
+        is_passing: bool,
     },
     /// An answer for someone else.
     Others,

@@ -214,7 +214,7 @@ impl Caches {
 /// Writes a request's key in place of what was there.
 fn write_key(rules: &RouteCache, request: &Incoming<'_>, key: &mut Vec<u8>) {
     key.clear();
-    template(rules).write(request.head, request.is_secure, key);
+    template(rules).write(request.head, request.tls.is_some(), key);
 }
 
 /// What makes the keys of a route.

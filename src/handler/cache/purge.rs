@@ -76,7 +76,7 @@ impl Caches {
         }
         let mut key = Vec::new();
         let what = if request.head.target().ends_with('*') {
-            if !template(rules).write_beginning(request.head, request.is_secure, &mut key) {
+            if !template(rules).write_beginning(request.head, request.tls.is_some(), &mut key) {
                 let why = "a path with * needs a cache key that ends in the URI";
                 *response = Response::problem(400, why);
                 return;
@@ -119,7 +119,7 @@ impl Caches {
             }
             head.headers.append(&request.head.headers);
             key.clear();
-            template(rules).write(&head, request.is_secure, &mut key);
+            template(rules).write(&head, request.tls.is_some(), &mut key);
             self.invalidate(rules, What::Key(key.as_slice().into()))
                 .await;
         }

@@ -112,8 +112,12 @@ impl Caches {
                 head,
                 length,
                 times,
+                is_passing,
             }) => {
-                zone.mark_passing(self.links.hashing.hash(key), Now::read().unix.as_secs());
+                if is_passing {
+                    let hash = self.links.hashing.hash(key);
+                    zone.mark_passing(hash, Now::read().unix.as_secs());
+                }
                 zone.remove_flight(key, flight);
                 let body = Body::Source(Box::new(Piped::new(events, length)));
                 let head = *head;
@@ -229,7 +233,10 @@ impl Caches {
                     outcome,
                     epoch: zone.epoch.get(),
                 },
-                News::Own(fetched) => return send_own(*fetched, &pipe).await,
+                News::Own(fetched) => {
+                    let is_passing = zone.is_passing(order.hash, now);
+                    return send_own(*fetched, is_passing, &pipe).await;
+                }
                 News::Others => Event::Others,
                 News::Failed(problem) => Event::Failed(problem),
             };
@@ -287,12 +294,13 @@ async fn pump(zone: &Zone, mut rider: Rider, pipe: &Sender<Event>) {
 }
 
 /// Sends an answer that is for who asked, alone.
-async fn send_own(fetched: Fetched, pipe: &Sender<Event>) {
+async fn send_own(fetched: Fetched, is_passing: bool, pipe: &Sender<Event>) {
     let length = length(&fetched.body);
     let event = Event::Own {
         head: Box::new(fetched.head),
         length,
         times: fetched.times,
+        is_passing,
     };
     if pipe.send(event).await.is_err() {
         return;
