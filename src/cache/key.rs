@@ -58,8 +58,10 @@ impl KeyTemplate<'_> {
     /// never another's.
     #[must_use]
     pub fn tells_credentials(&self) -> bool {
-        let is_authorization = |part: &KeyPart| matches!(part, KeyPart::Header(name) if name.eq_ignore_ascii_case("authorization"));
-        self.parts.iter().any(is_authorization)
+        self.parts.iter().any(|part| match part {
+            KeyPart::Header(name) => name.eq_ignore_ascii_case("authorization"),
+            _ => false,
+        })
     }
 }
 

@@ -15,8 +15,11 @@ const NAMES_MAX: usize = 16;
 pub struct Selecting {
     /// Names in lower case, sorted, and the values in their normal form; `None` where there was
     /// no such field.
-    fields: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    fields: Vec<Named>,
 }
+
+/// A field's name and value.
+type Named = (Box<[u8]>, Option<Box<[u8]>>);
 
 /// No other request may be answered with the response: `Vary: *`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -56,8 +56,8 @@ fn parse_any_day(text: &mut [u8]) -> Option<std::time::SystemTime> {
     if let Some(moment) = parse(text) {
         return Some(moment);
     }
-    let has_day = |day: &&[u8; 3]| text.starts_with(&day[..]);
-    if text.len() < SHORTEST_DATE_LEN || !DAYS.iter().any(|day| has_day(&day)) {
+    let has_day = |day: &[u8; 3]| text.starts_with(&day[..]);
+    if text.len() < SHORTEST_DATE_LEN || !DAYS.iter().any(|day| has_day(day)) {
         return None;
     }
     DAYS.iter().find_map(|day| {

@@ -154,6 +154,24 @@ impl Caches {
         rider
     }
 
+    /// Waits for what a flight brings, as long as the route has it for another's answer.
+    async fn news(
+        &self,
+        rules: &RouteCache,
+        request: &Incoming<'_>,
+        rider: &mut Rider,
+    ) -> Option<News> {
+        if rider.is_first() {
+            let hand_on = |hint: Hint| request.hints.put(hint.status, &hint.headers);
+            return Some(rider.news_and_hints(hand_on).await);
+        }
+        let news = within(rules.lock_timeout, rider.news()).await;
+        if news.is_err() {
+            self.parts.recorder.count(Counter::CacheLockTimeouts);
+        }
+        news.ok()
+    }
+
     /// Waits for what a flight brings, and answers with it.
     async fn wait(
         &self,
@@ -162,17 +180,8 @@ impl Caches {
         response: &mut Response,
     ) -> Waited {
         let is_collapsed = !rider.is_first();
-        let news = if is_collapsed {
-            match within(rules.lock_timeout, rider.news()).await {
-                Ok(news) => news,
-                Err(_) => {
-                    self.parts.recorder.count(Counter::CacheLockTimeouts);
-                    return Waited::Alone;
-                }
-            }
-        } else {
-            let hand_on = |hint: Hint| request.hints.put(hint.status, &hint.headers);
-            rider.news_and_hints(hand_on).await
+        let Some(news) = self.news(rules, request, &mut rider).await else {
+            return Waited::Alone;
         };
         let head = request.head;
         let now = Now::read().unix.as_secs();

@@ -21,6 +21,9 @@ const PASSES_MAX: usize = 8 * 1024;
 /// Seconds for which requests for them do not wait for each other.
 const PASS_SECONDS: u64 = 10;
 
+/// What is under way, by key.
+type Flights = HashMap<Arc<[u8]>, Vec<Rc<Flight>>>;
+
 /// One cache of one shard.
 #[derive(Debug)]
 pub(super) struct Zone {
@@ -36,7 +39,7 @@ pub(super) struct Zone {
     pub(super) flying: Cell<usize>,
     /// The most of those.
     pub(super) flying_max: usize,
-    flights: RefCell<HashMap<Arc<[u8]>, Vec<Rc<Flight>>>>,
+    flights: RefCell<Flights>,
     passes: RefCell<Cache<u64, u64>>,
     /// How often something that others may have copies of was forgotten.
     pub(super) epoch: Cell<u64>,
