@@ -34,6 +34,14 @@ zone = "pages"
 """
 
 
+QUIET_START = """
+[log]
+access = "off"
+[server]
+shards = 2
+"""
+
+
 def config(origin, rules: str = "", zone: str = "", shards: int = 2) -> str:
     return CACHE.format(address=origin.address, rules=rules, zone=zone, shards=shards)
 
@@ -429,3 +437,28 @@ def test_mistakes_in_the_configuration(tmp_path):
         command = [str(BINARY), "check", "--config", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, env=clean_env(), timeout=20)
         assert done.returncode == 1 and expected in done.stdout + done.stderr, (text, done)
+
+
+def test_a_reload_keeps_what_an_unchanged_cache_has(ringway):
+    paths = [f"/{number}" for number in range(8)]
+    with Site({"*": numbered(FRESH)}) as site:
+        gateway = ringway(QUIET_START)
+        # The first generation has no cache.
+        assert gateway.reload(config(site)) == 2
+        first = [gateway.get(path).text() for path in paths]
+        assert gateway.reload(config(site, rules="valid = { 200 = \"1m\" }")) == 3
+        for path, text in zip(paths, first):
+            again = gateway.get(path)
+            assert (status(again), again.text()) == ("HIT", text)
+        # Shards still find the owners of keys, and forget together.
+        for number in range(4):
+            assert [gateway.get(f"/new{number}").text() for _ in range(6)].count(f"number {9 + number}") == 6
+        purging = config(site, rules='purge = ["127.0.0.0/8"]')
+        assert gateway.reload(purging) == 4
+        for path, text in zip(paths, first):
+            assert http.request("PURGE", gateway.url + path).status < 300
+            assert {gateway.get(path).text() for _ in range(6)} != {text}
+        assert gateway.reload(config(site, zone='inactive = "9m"')) == 5
+        again = gateway.get(paths[0])
+        assert status(again) == "MISS", "a cache that is changed begins empty"
+        assert status(gateway.get(paths[0])) == "HIT"

@@ -106,8 +106,12 @@ impl Handlers {
     /// Makes the response if that takes neither a wait nor the request's content; says whether
     /// it did. If not, [`handle`](Self::handle) does.
     pub fn answer_at_once(&self, request: &Incoming<'_>, response: &mut Response) -> bool {
-        match request.found.endpoint.handler {
-            config::Handler::Builtin(page) => self.pages.serve_at_once(page, request, response),
+        match &request.found.endpoint.handler {
+            config::Handler::Builtin(page) => self.pages.serve_at_once(*page, request, response),
+            config::Handler::Proxy(settings) => match (&settings.cache, &self.caches) {
+                (Some(rules), Some(caches)) => caches.serve_at_once(rules, request, response),
+                _ => false,
+            },
             _ => false,
         }
     }

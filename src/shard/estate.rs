@@ -9,12 +9,14 @@ use crate::base::clock::Now;
 use crate::filter::compress::{Compressor, Desk};
 use crate::handler::Handlers;
 use crate::handler::builtin::{Catalogue, Pages, Scraper, Setup};
+use crate::handler::cache::{self, Caches};
 use crate::handler::files::{self, Files};
 use crate::handler::proxy::Proxy;
 use crate::http::Shelf;
 use crate::metrics::{Counter, Gauge, Recorder, RuntimeInfo, ShardSnapshot};
 use crate::net::buffers::Buffers;
 use crate::net::resolve::Resolver;
+use crate::net::spawn;
 use crate::record::{AccessLog, Record};
 use crate::route::Router;
 use crate::server::{Counting, Drain, Newest, Parts, Server, Time};
@@ -41,6 +43,8 @@ pub(super) struct Estate {
     health: group::Wire,
     /// Whether this shard makes them.
     makes_checks: bool,
+    /// What generations of caches share.
+    cache_office: Rc<cache::Office>,
     /// Servers so far; makes the request ids of each its own.
     served: Cell<u64>,
     /// Older generations that somebody still uses, or whose log lines are not written yet.
@@ -70,6 +74,7 @@ impl Estate {
             buffers,
             resolver: launch.ends.resolver.clone(),
             health: launch.ends.health.clone(),
+            cache_office: cache::Office::new(launch.ends.caches.clone()),
             makes_checks: launch.index == 0,
             time: Rc::new(Time::new()),
             sockets: sockets.clone(),
@@ -127,6 +132,8 @@ impl Estate {
             scraper: self.scraper.clone(),
             shelf: shelf.clone(),
         };
+        let proxy = self.proxy(generation);
+        let caches = self.caches(generation, proxy.as_ref(), &shelf);
         // Ids of one generation are not those of another.
         let seed = self.seed ^ (self.served.get() << 32);
         self.newest.set(Rc::new(Server::new(Parts {
@@ -138,7 +145,8 @@ impl Estate {
                 pages: Pages::new(setup, &router),
                 gateway: Some(Rc::clone(&self.running.gateway)),
                 files: files.map(|shared| Files::new(config, shared)),
-                proxy: self.proxy(generation),
+                proxy,
+                caches,
             },
             router,
             compressor: Compressor::new(&config.compression, &shelf, desk),
@@ -172,6 +180,54 @@ impl Estate {
         proxy
     }
 
+    /// The caches, where there are any and a proxy before them.
+    fn caches(
+        &self,
+        generation: &Generation,
+        proxy: Option<&Rc<Proxy>>,
+        shelf: &Shelf,
+    ) -> Option<Rc<Caches>> {
+        let config = &*generation.config;
+        let proxy = proxy.filter(|_| !config.caches.is_empty())?;
+        let parts = cache::Parts {
+            proxy: Rc::clone(proxy),
+            shelf: shelf.clone(),
+            disk: generation.disk.clone(),
+            recorder: Rc::clone(&self.recorder),
+            log: generation.log.clone(),
+        };
+        let known = self.newest_caches();
+        let about = (config, generation.number);
+        let caches = Caches::new(about, &self.cache_office, parts, known.as_deref());
+        let finder = Rc::clone(&caches);
+        spawn(async move { finder.find_files().await });
+        Some(caches)
+    }
+
+    fn newest_caches(&self) -> Option<Rc<Caches>> {
+        self.newest.get()?.handlers().caches.clone()
+    }
+
+    /// Keeps answers together with the other shards, for ever.
+    pub(super) async fn serve_caches(&self) {
+        self.cache_office.serve(|| self.newest_caches()).await;
+    }
+
+    /// Sets the figures of what is kept.
+    fn gauge_caches(&self) {
+        let levels = self.newest_caches().map(|caches| caches.levels());
+        let (entries, bytes, files) = levels.unwrap_or_default();
+        for (gauge, level) in [
+            (Gauge::CacheEntries, entries),
+            (Gauge::CacheBytes, bytes),
+            (Gauge::CacheFileBytes, files),
+        ] {
+            let level = i64::try_from(level).unwrap_or(i64::MAX);
+            self.recorder
+                .shift(gauge, level - self.recorder.level(gauge));
+        }
+    }
+
     /// Hears of checks, for ever.
     pub(super) async fn hear(&self) {
         while let Some(news) = self.health.inbox.receive().await {
@@ -194,6 +250,9 @@ impl Estate {
         server.record().sweep(now);
         server.counting().sweep(now);
         server.compressor().desk().take_answers();
+        if let Some(caches) = &server.handlers().caches {
+            caches.sweep(Now::read().unix.as_secs());
+        }
         self.older.borrow_mut().retain(|old| {
             let is_used = Rc::strong_count(old) > 1;
             match is_used {
@@ -222,6 +281,7 @@ impl Estate {
             self.recorder.shift(Gauge::KeptEncodingBytes, kept - before);
             self.count(&server);
         }
+        self.gauge_caches();
         let mut snapshot = self.recorder.snapshot();
         if let Some(server) = self.newest.get()
             && let Some(proxy) = &server.handlers().proxy

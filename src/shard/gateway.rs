@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::handler::cache;
 use crate::handler::mcp::peers::{PeerMessage, Peers};
 use crate::handler::mcp::tasks::Tasks;
 use crate::handler::mcp::upstream::{Servers, Shard, Wires};
@@ -42,6 +43,8 @@ pub struct Ends {
     pub resolver: Resolver,
     /// Tells of checks of upstreams' servers.
     pub health: upstream::group::Wire,
+    /// What the caches tell each other.
+    pub caches: cache::Links,
 }
 
 /// A gateway at work, and what ends with it.

@@ -40,7 +40,7 @@ pub struct Generation {
     pub log: Logger,
     /// Where kept encodings are made smaller, if anywhere.
     pub recompress: Option<SyncSender<Job>>,
-    /// Waits for disks; `None` where no route has files.
+    /// Waits for disks; `None` where neither a route nor a cache has files.
     pub disk: Option<Disk>,
     /// Makes TLS connections to servers.
     pub connector: TlsConnector,

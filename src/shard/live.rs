@@ -51,7 +51,10 @@ pub(super) async fn live(
         }
     };
     let mut side = pin!(both(
-        both(estate.running.serve(), both(limits, estate.hear())),
+        both(
+            estate.running.serve(),
+            both(limits, both(estate.hear(), estate.serve_caches()))
+        ),
         desk.serve(&launch.inbox)
     ));
     let tell = |report| {

@@ -56,6 +56,7 @@ impl Shard {
                 demo: demo::Wire::connect(1).remove(0),
                 secret: [7; 32],
                 spawner: Spawner::start(None).unwrap(),
+                caches: crate::handler::cache::Links::connect(1).remove(0),
                 resolver: Resolver::start().unwrap(),
             },
             links: Links::connect(1, Now::read().mono).remove(0),

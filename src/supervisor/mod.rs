@@ -33,6 +33,7 @@ use std::sync::Arc;
 use crate::base::clock::Now;
 use crate::config::{Config, Loaded, Options};
 use crate::handler::builtin::Scraper;
+use crate::handler::cache;
 use crate::handler::mcp::demo;
 use crate::handler::mcp::peers::Peers;
 use crate::handler::mcp::upstream::Wires;
@@ -256,11 +257,13 @@ fn ends(secret: [u8; 32], shards: usize, file_limit: Option<u64>) -> Result<Vec<
     let wires = Wires::connect(count).into_iter();
     let wires = wires.zip(demo::Wire::connect(count)).zip(0..);
     let checks = HealthWire::connect(count).into_iter();
+    let checks = checks.zip(cache::Links::connect(count));
     Ok(Peers::connect(count)
         .into_iter()
         .zip(wires.zip(checks))
         .map(
-            |((peers, mailbox), (((wires, demo), index), health))| Ends {
+            |((peers, mailbox), (((wires, demo), index), (health, caches)))| Ends {
+                caches,
                 health,
                 peers,
                 mailbox,

@@ -113,13 +113,14 @@ impl Tools {
     /// What a configuration needs, as far as `known` has it not.
     pub(super) fn new(config: &Config, known: Option<&Self>) -> Result<Self, Refused> {
         let has_files = |route: &config::Route| matches!(route.handler, config::Handler::Files(_));
+        let caches_files = config.caches.iter().any(|cache| cache.disk.is_some());
         let is_https = |server: &McpServer| match &server.target {
             McpTarget::Http { url, .. } => url.starts_with("https"),
             McpTarget::Stdio { .. } => false,
         };
         let disk = match known.and_then(|tools| tools.disk.clone()) {
             Some(disk) => Some(disk),
-            None if config.routes.iter().any(has_files) => {
+            None if config.routes.iter().any(has_files) || caches_files => {
                 Some(Disk::start().map_err(Refused::Disk)?)
             }
             None => None,

@@ -13,7 +13,7 @@ use super::route_path::{self, RawRedirect, RawRewrite, Redirect, RouteConditions
 use super::route_settings::{self, Named, RouteSettings};
 use super::ui::Ui;
 use crate::config::kinds::{Period, Size, words};
-use crate::config::problem::{At, Findings, Problem};
+use crate::config::problem::{Findings, Problem};
 use crate::config::read::{Map, Placed, section};
 use crate::config::units::{DAY_MS, GIB};
 

@@ -249,7 +249,7 @@ impl Caches {
         rules.min_uses <= 1
             || question.held.is_some()
             // Its owner counts, when it is handed over.
-            || order.owner(self.links.shards()) != self.links.own
+            || order.owner(self.office.links.shards()) != self.office.links.own
             || zone.own.count_use(order.hash) >= rules.min_uses
     }
 
@@ -333,10 +333,10 @@ impl Caches {
         old: Option<&Entry>,
     ) -> Option<Rc<Entry>> {
         zone.unmark_passing(order.hash);
-        let owner = order.owner(self.links.shards());
-        if owner != self.links.own {
+        let owner = order.owner(self.office.links.shards());
+        if owner != self.office.links.own {
             let deposit = Item::Deposit {
-                zone: zone.index,
+                zone: Arc::clone(&zone.name),
                 key: Arc::clone(&order.key),
                 hash: order.hash,
                 min_uses: order.rules().map_or(1, |rules| rules.min_uses),

@@ -1,8 +1,10 @@
 //! What the caches of the shards tell each other. All that one has for another in a turn of its
 //! loop goes in one message.
 
+use core::cell::RefCell;
 use core::future::poll_fn;
 use core::pin::pin;
+use core::task::Waker;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,11 +12,11 @@ use bytes::Bytes;
 
 use super::Caches;
 use super::order::Order;
+use super::purge::Acks;
 use crate::cache::entry::{Draft, Parcel};
 use crate::cache::index::{File, Name};
 use crate::cache::key::Hashing;
 use crate::cache::status::Outcome;
-use crate::config::Config;
 use crate::handler::problem::Problem;
 use crate::http::{BodyError, HeaderList, ResponseHead, UpstreamTimes};
 use crate::metrics::Counter;
@@ -31,7 +33,8 @@ const OUTBOX_MAX: usize = 4 * 1024;
 #[derive(Debug)]
 pub(super) struct Batch {
     from: u16,
-    items: Vec<Item>,
+    /// With the number of the configuration's generation that it comes of.
+    items: Vec<(u64, Item)>,
 }
 
 /// One of them.
@@ -45,7 +48,7 @@ pub(super) enum Item {
     },
     /// An answer that was asked for elsewhere. To the key's owner.
     Deposit {
-        zone: u16,
+        zone: Arc<str>,
         key: Arc<[u8]>,
         hash: u64,
         /// From the how-manieth request on it is kept.
@@ -53,10 +56,14 @@ pub(super) enum Item {
         parcel: Arc<Parcel>,
     },
     /// What is kept is to be forgotten. To the owner, or to all.
-    Invalidate { zone: u16, what: What, ticket: u64 },
+    Invalidate {
+        zone: Arc<str>,
+        what: What,
+        ticket: u64,
+    },
     /// Copies are to be forgotten. From the owner to all others.
     Forget {
-        zone: u16,
+        zone: Arc<str>,
         what: What,
         epoch: u64,
         /// Who wants to hear that it is done, and under which number.
@@ -65,7 +72,10 @@ pub(super) enum Item {
     /// Done. To who wants to hear it.
     Done { ticket: u64, removed: u64 },
     /// Files that were found at the start. To the owner of their keys.
-    Files { zone: u16, files: Vec<(Name, File)> },
+    Files {
+        zone: Arc<str>,
+        files: Vec<(Name, File)>,
+    },
 }
 
 /// What is to be forgotten.
@@ -142,12 +152,9 @@ pub struct Links {
 }
 
 impl Links {
-    /// The ends of all shards; none where the configuration has no cache.
+    /// The ends of all shards. Also where there is no cache: a reload may bring one.
     #[must_use]
-    pub fn connect(config: &Config, shards: u16) -> Vec<Option<Self>> {
-        if config.caches.is_empty() {
-            return (0..shards).map(|_| None).collect();
-        }
+    pub fn connect(shards: u16) -> Vec<Self> {
         let hashing = Hashing::default();
         let (addresses, inboxes): (Vec<_>, Vec<_>) =
             (0..shards).map(|_| mailbox(BATCHES_MAX)).unzip();
@@ -157,7 +164,7 @@ impl Links {
             inbox,
             hashing: hashing.clone(),
         });
-        links.map(Some).collect()
+        links.collect()
     }
 
     /// How many shards there are.
@@ -166,10 +173,34 @@ impl Links {
     }
 }
 
-impl Caches {
-    /// Answers other shards and sends what there is for them, for ever. Part of the shard's main
-    /// future, so that a crash ends it: what is in the mailbox is its successor's.
-    pub async fn serve_links(self: &Rc<Self>) {
+/// What all generations of a shard's caches share: what goes to other shards and comes from them.
+#[derive(Debug)]
+pub struct Office {
+    pub(super) links: Links,
+    /// By shard, what goes with the next batch.
+    outbox: RefCell<Vec<Vec<(u64, Item)>>>,
+    /// Wakes [`serve`](Self::serve) to send the outbox.
+    sender: RefCell<Option<Waker>>,
+    pub(super) acks: RefCell<Acks>,
+}
+
+impl Office {
+    /// One of the shard whose links these are.
+    #[must_use]
+    pub fn new(links: Links) -> Rc<Self> {
+        let shards = links.shards();
+        Rc::new(Self {
+            links,
+            outbox: RefCell::new((0..shards).map(|_| Vec::new()).collect()),
+            sender: RefCell::default(),
+            acks: RefCell::default(),
+        })
+    }
+
+    /// Has the newest caches answer other shards, and sends what there is for them, for ever.
+    /// Part of the shard's main future, so that a crash ends it: what is in the mailbox is its
+    /// successor's.
+    pub async fn serve(&self, newest: impl Fn() -> Option<Rc<Caches>>) {
         loop {
             let mut received = pin!(self.links.inbox.receive());
             let batch = poll_fn(|cx| {
@@ -180,63 +211,12 @@ impl Caches {
             .await;
             // Every shard holds an address of this mailbox, this one too.
             let Some(batch) = batch else { return };
+            // Where there is no cache any more, who asks gets no answer and goes on alone.
+            let Some(caches) = newest() else { continue };
             for item in batch.items {
-                self.take(batch.from, item);
+                caches.take(batch.from, item);
             }
         }
-    }
-
-    fn take(self: &Rc<Self>, from: u16, item: Item) {
-        match item {
-            Item::Order { order, pipe } => {
-                spawn(Rc::clone(self).serve_order(*order, pipe));
-            }
-            Item::Deposit {
-                zone,
-                key,
-                hash,
-                min_uses,
-                parcel,
-            } => {
-                if let Some(zone) = self.zones.get(usize::from(zone))
-                    && (min_uses <= 1 || zone.own.count_use(hash) >= min_uses)
-                {
-                    self.keep(zone, (&key, hash), parcel, None);
-                }
-            }
-            Item::Invalidate { zone, what, ticket } => {
-                self.forget_own(zone, &what, (from, ticket));
-            }
-            Item::Forget {
-                zone,
-                what,
-                epoch,
-                asker,
-            } => self.forget_copies_of(from, (zone, &what), epoch, asker),
-            Item::Done { ticket, removed } => self.acks.borrow_mut().done(ticket, removed),
-            Item::Files { zone, files } => self.take_files(zone, files),
-        }
-    }
-
-    /// Puts something into the outbox. What may not be lost goes beyond its bound.
-    pub(super) fn post(&self, shard: u16, item: Item) -> bool {
-        let is_dispensable = matches!(item, Item::Order { .. } | Item::Deposit { .. });
-        {
-            let mut outbox = self.outbox.borrow_mut();
-            let Some(items) = outbox.get_mut(usize::from(shard)) else {
-                return false;
-            };
-            if is_dispensable && items.len() >= OUTBOX_MAX {
-                self.parts.recorder.count(Counter::CacheLinksFull);
-                return false;
-            }
-            items.push(item);
-        }
-        let waker = self.sender.take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        true
     }
 
     /// Sends what has gathered. What a full mailbox does not take stays for the next time.
@@ -265,5 +245,64 @@ impl Caches {
         if let (true, Some(waker)) = (waits, self.sender.take()) {
             waker.wake();
         }
+    }
+}
+
+impl Caches {
+    fn take(self: &Rc<Self>, from: u16, (generation, item): (u64, Item)) {
+        match item {
+            // Its settings name the servers of its own generation. The pipe's end tells who asks.
+            Item::Order { .. } if generation != self.generation => {}
+            Item::Order { order, pipe } => {
+                spawn(Rc::clone(self).serve_order(*order, pipe));
+            }
+            Item::Deposit {
+                zone,
+                key,
+                hash,
+                min_uses,
+                parcel,
+            } => {
+                if let Some(zone) = self.zone_named(&zone)
+                    && (min_uses <= 1 || zone.own.count_use(hash) >= min_uses)
+                {
+                    self.keep(zone, (&key, hash), parcel, None);
+                }
+            }
+            Item::Invalidate { zone, what, ticket } => {
+                self.forget_own(&zone, &what, (from, ticket));
+            }
+            Item::Forget {
+                zone,
+                what,
+                epoch,
+                asker,
+            } => self.forget_copies_of(from, (&zone, &what), epoch, asker),
+            Item::Done { ticket, removed } => {
+                self.office.acks.borrow_mut().done(ticket, removed);
+            }
+            Item::Files { zone, files } => self.take_files(&zone, files),
+        }
+    }
+
+    /// Puts something into the outbox. What may not be lost goes beyond its bound.
+    pub(super) fn post(&self, shard: u16, item: Item) -> bool {
+        let is_dispensable = matches!(item, Item::Order { .. } | Item::Deposit { .. });
+        {
+            let mut outbox = self.office.outbox.borrow_mut();
+            let Some(items) = outbox.get_mut(usize::from(shard)) else {
+                return false;
+            };
+            if is_dispensable && items.len() >= OUTBOX_MAX {
+                self.parts.recorder.count(Counter::CacheLinksFull);
+                return false;
+            }
+            items.push((self.generation, item));
+        }
+        let waker = self.office.sender.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
     }
 }

@@ -20,10 +20,9 @@ mod remote;
 mod tier;
 mod zone;
 
-pub use links::Links;
+pub use links::{Links, Office};
 
 use core::cell::RefCell;
-use core::task::Waker;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -31,10 +30,8 @@ use crate::base::log::Logger;
 use crate::cache::judge::{self, Concern, Verdict};
 use crate::cache::key::KeyTemplate;
 use crate::cache::status::{Account, Outcome};
-use crate::config::{Config, ProxyRoute, RouteCache};
+use crate::config::{self, Config, ProxyRoute, RouteCache};
 use crate::handler::Incoming;
-use crate::handler::cache::links::Item;
-use crate::handler::cache::purge::Acks;
 use crate::handler::cache::zone::Zone;
 use crate::handler::proxy::Proxy;
 use crate::http::cache_control::CacheControl;
@@ -67,33 +64,38 @@ pub struct Parts {
 /// Every cache of one shard.
 #[derive(Debug)]
 pub struct Caches {
-    zones: Vec<Zone>,
+    /// The number of the configuration.
+    generation: u64,
+    zones: Vec<Rc<Zone>>,
     parts: Parts,
-    links: Links,
-    /// By shard, what goes with the next batch.
-    outbox: RefCell<Vec<Vec<Item>>>,
-    /// Wakes [`serve_links`](Self::serve_links) to send the outbox.
-    sender: RefCell<Option<Waker>>,
-    acks: RefCell<Acks>,
+    office: Rc<Office>,
     /// For keys.
     scratch: RefCell<Vec<u8>>,
 }
 
 impl Caches {
-    /// The caches of the shard whose links these are.
+    /// The caches of a configuration. Those that it does not change keep what they have.
     #[must_use]
-    pub fn new(config: &Config, links: Links, parts: Parts) -> Rc<Self> {
-        let shards = links.shards();
-        let zones = config.caches.iter().enumerate();
-        let zones = zones.map(|(index, cache)| Zone::new(index, cache, shards));
+    pub fn new(
+        (config, generation): (&Config, u64),
+        office: &Rc<Office>,
+        parts: Parts,
+        known: Option<&Self>,
+    ) -> Rc<Self> {
+        let shards = office.links.shards();
+        let zone = |(index, cache): (usize, &config::Cache)| {
+            let old = known.and_then(|known| known.zones.get(index));
+            match old.filter(|old| old.config == *cache) {
+                Some(old) => Rc::clone(old),
+                None => Rc::new(Zone::new((index, generation), cache, shards)),
+            }
+        };
         Rc::new(Self {
-            zones: zones.collect(),
-            outbox: RefCell::new((0..shards).map(|_| Vec::new()).collect()),
-            sender: RefCell::default(),
-            acks: RefCell::default(),
+            generation,
+            zones: config.caches.iter().enumerate().map(zone).collect(),
             scratch: RefCell::default(),
             parts,
-            links,
+            office: Rc::clone(office),
         })
     }
 
@@ -171,7 +173,13 @@ impl Caches {
     }
 
     fn zone(&self, rules: &RouteCache) -> Option<&Zone> {
-        self.zones.get(usize::from(rules.zone))
+        self.zones.get(usize::from(rules.zone)).map(|zone| &**zone)
+    }
+
+    /// The same by its name, which all generations have in common.
+    fn zone_named(&self, name: &str) -> Option<&Zone> {
+        let mut zones = self.zones.iter();
+        zones.find(|zone| *zone.name == *name).map(|zone| &**zone)
     }
 
     fn count(&self, outcome: Outcome) {
@@ -202,7 +210,7 @@ impl Caches {
 
     /// Forgets what nobody asks for. Call it a few times a second.
     pub fn sweep(self: &Rc<Self>, now: u64) {
-        self.nudge();
+        self.office.nudge();
         for zone in &self.zones {
             let gone = zone.sweep(now);
             self.parts.recorder.add(Counter::CacheEvictions, gone);

@@ -94,7 +94,7 @@ impl Caches {
             sent.push_known(Known::AcceptEncoding, taken.as_bytes());
         }
         Order {
-            hash: self.links.hashing.hash(&key),
+            hash: self.office.links.hashing.hash(&key),
             key,
             settings: Arc::clone(settings),
             fields: request.head.headers.clone(),

@@ -5,6 +5,7 @@ use core::future::poll_fn;
 use core::task::{Poll, Waker};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -127,22 +128,26 @@ impl Caches {
 
     /// Removes something on all shards. Says how many responses there were.
     async fn invalidate(self: &Rc<Self>, rules: &RouteCache, what: What) -> u64 {
-        let shards = self.links.shards();
+        let Some(zone) = self.zone(rules) else {
+            return 0;
+        };
+        let name = Arc::clone(&zone.name);
+        let shards = self.office.links.shards();
         let owners = match &what {
             What::Key(key) => {
-                let owner = Hashing::owner(self.links.hashing.hash(key), shards);
+                let owner = Hashing::owner(self.office.links.hashing.hash(key), shards);
                 owner..owner + 1
             }
             What::Beginning(_) => 0..shards,
         };
         let answers = owners.len() * usize::from(shards);
-        let ticket = self.acks.borrow_mut().open(answers);
+        let ticket = self.office.acks.borrow_mut().open(answers);
         for owner in owners {
-            if owner == self.links.own {
-                self.forget_own(rules.zone, &what, (owner, ticket));
+            if owner == self.office.links.own {
+                self.forget_own(&name, &what, (owner, ticket));
             } else {
                 let item = Item::Invalidate {
-                    zone: rules.zone,
+                    zone: Arc::clone(&name),
                     what: what.clone(),
                     ticket,
                 };
@@ -150,7 +155,7 @@ impl Caches {
             }
         }
         let all = poll_fn(|cx| {
-            let mut acks = self.acks.borrow_mut();
+            let mut acks = self.office.acks.borrow_mut();
             match acks.open.get_mut(&ticket) {
                 Some(ack) if ack.left > 0 => {
                     ack.waker = Some(cx.waker().clone());
@@ -162,14 +167,14 @@ impl Caches {
         if within(PATIENCE, all).await.is_err() {
             self.parts.recorder.count(Counter::CacheLinksFull);
         }
-        let ack = self.acks.borrow_mut().open.remove(&ticket);
+        let ack = self.office.acks.borrow_mut().open.remove(&ticket);
         ack.map_or(0, |ack| ack.removed)
     }
 
     /// Removes what this shard owns, and has the others forget their copies.
-    pub(super) fn forget_own(self: &Rc<Self>, zone: u16, what: &What, asker: (u16, u64)) {
+    pub(super) fn forget_own(self: &Rc<Self>, zone: &str, what: &What, asker: (u16, u64)) {
         let mut removed = 0;
-        if let Some(zone) = self.zones.get(usize::from(zone)) {
+        if let Some(zone) = self.zone_named(zone) {
             zone.void_flights(|key| what.is(key));
             removed = match what {
                 What::Key(key) => u64::from(zone.own.remove(key)),
@@ -185,9 +190,10 @@ impl Caches {
     pub(super) fn forget_copies(&self, zone: &Zone, what: &What, asker: Option<(u16, u64)>) {
         let epoch = zone.epoch.get() + 1;
         zone.epoch.set(epoch);
-        for shard in (0..self.links.shards()).filter(|shard| *shard != self.links.own) {
+        for shard in (0..self.office.links.shards()).filter(|shard| *shard != self.office.links.own)
+        {
             let item = Item::Forget {
-                zone: zone.index,
+                zone: Arc::clone(&zone.name),
                 what: what.clone(),
                 epoch,
                 asker,
@@ -200,11 +206,11 @@ impl Caches {
     pub(super) fn forget_copies_of(
         &self,
         owner: u16,
-        (zone, what): (u16, &What),
+        (zone, what): (&str, &What),
         epoch: u64,
         asker: Option<(u16, u64)>,
     ) {
-        if let Some(zone) = self.zones.get(usize::from(zone)) {
+        if let Some(zone) = self.zone_named(zone) {
             if asker.is_some() {
                 zone.void_flights(|key| what.is(key));
             }
@@ -226,8 +232,8 @@ impl Caches {
     }
 
     fn done(&self, (asker, ticket): (u16, u64), removed: u64) {
-        if asker == self.links.own {
-            self.acks.borrow_mut().done(ticket, removed);
+        if asker == self.office.links.own {
+            self.office.acks.borrow_mut().done(ticket, removed);
         } else {
             self.post(asker, Item::Done { ticket, removed });
         }

@@ -28,7 +28,7 @@ use crate::cache::vary::Selecting;
 use crate::config::CacheDisk;
 use crate::metrics::Counter;
 use crate::net::disk::Undone;
-use crate::net::spawn;
+use crate::net::{sleep, spawn};
 
 /// Bytes that may wait to be written, in each shard; beyond them responses stay in memory alone.
 const WRITING_BYTES_MAX: usize = 32 << 20;
@@ -38,6 +38,8 @@ const PAUSE_SECONDS: u64 = 5;
 const PART: &str = ".part";
 /// Those of a program that was killed are removed once they are so old.
 const PART_AGE: Duration = Duration::from_secs(60);
+/// A reload is with all shards after that time; those that are later find files one by one.
+const ADOPTED_AFTER: Duration = Duration::from_secs(1);
 /// Content up to here is read to find what a file is; enough for nearly every description.
 const FRONT_BYTES: usize = 16 * 1024;
 
@@ -199,7 +201,7 @@ impl Caches {
             "{}.{}-{}-{number}{PART}",
             path.display(),
             std::process::id(),
-            self.links.own
+            self.office.links.own
         ));
         let selecting = parcel.draft.selecting.clone();
         let written = {
@@ -323,11 +325,23 @@ impl Caches {
 
     /// Finds the files that are there at the start. One shard does, for all.
     pub async fn find_files(self: &Rc<Self>) {
-        let Some(disk) = self.parts.disk.clone().filter(|_| self.links.own == 0) else {
+        let Some(disk) = self
+            .parts
+            .disk
+            .clone()
+            .filter(|_| self.office.links.own == 0)
+        else {
             return;
         };
+        if self.generation > 1 {
+            // Until the other shards have this generation as well.
+            sleep(ADOPTED_AFTER).await;
+        }
         for zone in &self.zones {
             let Some(tier) = &zone.tier else { continue };
+            if zone.is_sought.replace(true) {
+                continue;
+            }
             let root = Arc::clone(&tier.root);
             let listed = disk.run(move || {
                 fs::create_dir_all(&root)?;
@@ -348,39 +362,40 @@ impl Caches {
                     self.parts.recorder.count(Counter::CacheDiskErrors);
                 }
             }
-            for shard in 0..self.links.shards() {
-                self.give_files(shard, zone.index, Vec::new());
+            for shard in 0..self.office.links.shards() {
+                self.give_files(shard, &zone.name, Vec::new());
             }
         }
     }
 
     fn hand_out(self: &Rc<Self>, zone: &Zone, found: Vec<(Box<[u8]>, File)>) {
-        let shards = self.links.shards();
+        let shards = self.office.links.shards();
         let mut by_owner: Vec<Vec<(Name, File)>> = (0..shards).map(|_| Vec::new()).collect();
         for (key, file) in found {
-            let owner = Hashing::owner(self.links.hashing.hash(&key), shards);
+            let owner = Hashing::owner(self.office.links.hashing.hash(&key), shards);
             if let Some(files) = by_owner.get_mut(usize::from(owner)) {
                 files.push((index::name(&key), file));
             }
         }
         for (shard, files) in (0..shards).zip(by_owner) {
             if !files.is_empty() {
-                self.give_files(shard, zone.index, files);
+                self.give_files(shard, &zone.name, files);
             }
         }
     }
 
-    fn give_files(self: &Rc<Self>, shard: u16, zone: u16, files: Vec<(Name, File)>) {
-        if shard == self.links.own {
+    fn give_files(self: &Rc<Self>, shard: u16, zone: &Arc<str>, files: Vec<(Name, File)>) {
+        if shard == self.office.links.own {
             self.take_files(zone, files);
         } else {
+            let zone = Arc::clone(zone);
             self.post(shard, Item::Files { zone, files });
         }
     }
 
     /// Notes files that were found at the start. None: that were all.
-    pub(super) fn take_files(&self, zone: u16, files: Vec<(Name, File)>) {
-        let zone = self.zones.get(usize::from(zone));
+    pub(super) fn take_files(&self, zone: &str, files: Vec<(Name, File)>) {
+        let zone = self.zone_named(zone);
         let Some(tier) = zone.and_then(|zone| zone.tier.as_ref()) else {
             return;
         };

@@ -27,6 +27,9 @@ type Flights = HashMap<Arc<[u8]>, Vec<Rc<Flight>>>;
 /// One cache of one shard.
 #[derive(Debug)]
 pub(super) struct Zone {
+    /// What it is made of.
+    pub(super) config: config::Cache,
+    pub(super) name: Arc<str>,
     /// Its place among the caches.
     pub(super) index: u16,
     /// What this shard owns.
@@ -45,6 +48,8 @@ pub(super) struct Zone {
     pub(super) epoch: Cell<u64>,
     /// The same, by shard, as far as it has been heard.
     pub(super) heard: RefCell<Vec<u64>>,
+    /// Somebody looks for its files, or has.
+    pub(super) is_sought: Cell<bool>,
     /// Files.
     pub(super) tier: Option<Tier>,
     inactive: u64,
@@ -52,12 +57,19 @@ pub(super) struct Zone {
 }
 
 impl Zone {
-    pub(super) fn new(index: usize, cache: &config::Cache, shards: u16) -> Self {
+    pub(super) fn new(
+        (index, generation): (usize, u64),
+        cache: &config::Cache,
+        shards: u16,
+    ) -> Self {
         let share = (cache.memory / usize::from(shards.max(1))) as u64;
         // What is copied has its bytes in common with what its owner keeps, until that goes.
         let copied = if shards > 1 { share / 4 } else { 0 };
         Self {
+            config: cache.clone(),
+            name: Arc::from(&*cache.name),
             index: index as u16,
+            is_sought: Cell::new(false),
             own: Table::new(share - copied),
             copies: Table::new(copied),
             object_bytes_max: cache.max_object_size,
@@ -65,7 +77,8 @@ impl Zone {
             flying_max: usize::try_from(share).unwrap_or(usize::MAX),
             flights: RefCell::default(),
             passes: RefCell::new(Cache::new(PASSES_MAX)),
-            epoch: Cell::new(0),
+            // A predecessor of its name may have told others of some.
+            epoch: Cell::new(generation << 32),
             heard: RefCell::new(vec![0; usize::from(shards)]),
             tier: cache.disk.as_ref().map(|disk| Tier::new(disk, shards)),
             inactive: cache.inactive.as_secs().max(1),
