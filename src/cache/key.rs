@@ -180,9 +180,9 @@ mod tests {
         assert_eq!(key(&[KeyPart::Query], "/x?y=1", &host), b"u\0y=1\0");
         let cookie = KeyPart::Cookie("id".into());
         let fields = [("Cookie", "a=1; id=7; xid=8"), ("Cookie", "id=9")];
-        assert_eq!(key(&[cookie], "/", &fields), b"u\07\n9\n\0");
+        assert_eq!(key(&[cookie], "/", &fields), b"u\x007\n9\n\0");
         let argument = KeyPart::Argument("v".into());
-        assert_eq!(key(&[argument], "/?v=1&vv=2&v=3", &[]), b"u\01\n3\n\0");
+        assert_eq!(key(&[argument], "/?v=1&vv=2&v=3", &[]), b"u\x001\n3\n\0");
     }
 
     #[test]
