@@ -14,8 +14,6 @@ pub(super) struct Framing<'a> {
     host: Option<&'a [u8]>,
     content_length: Option<u64>,
     transfer: Transfer,
-    /// The last transfer coding is chunked.
-    ends_chunked: bool,
     pub(super) connection: Connection,
     pub(super) expects_continue: bool,
 }
@@ -80,7 +78,6 @@ impl<'a> Framing<'a> {
                 return Err(Error::TransferEncoding);
             }
             let is_chunked = coding.eq_ignore_ascii_case(b"chunked");
-            self.ends_chunked = is_chunked;
             self.transfer = match self.transfer {
                 Transfer::Absent if is_chunked => Transfer::Chunked,
                 _ => Transfer::Unknown,
@@ -136,11 +133,7 @@ impl<'a> Framing<'a> {
         status: u16,
         method: Method,
     ) -> Result<BodyKind, Error> {
-        let declared = match self.declared(version) {
-            // The end of the connection is its end, whatever the coding (§6.3, rule 4).
-            Err(Error::TransferCoding) if !self.ends_chunked => None,
-            declared => declared?,
-        };
+        let declared = self.declared(version)?;
         let is_tunnel = method == Method::Connect && (200..300).contains(&status);
         if method == Method::Head || is_tunnel || matches!(status, 100..=199 | 204 | 304) {
             return Ok(BodyKind::None);
@@ -297,16 +290,6 @@ mod tests {
         assert_eq!(of(103, Method::Get), BodyKind::None);
         assert_eq!(of(200, Method::Connect), BodyKind::None);
         assert_eq!(of(404, Method::Connect), BodyKind::Length(5));
-        for (codings, expected) in [
-            (&b"unknown"[..], Ok(BodyKind::UntilClose)),
-            (b"gzip, chunked", Err(Error::TransferCoding)),
-            (b"chunked", Ok(BodyKind::Chunked)),
-        ] {
-            let mut framing = Framing::default();
-            framing.note(Known::TransferEncoding, codings).unwrap();
-            let body = framing.of_response(Version::Http11, 200, Method::Get);
-            assert_eq!(body, expected, "{codings:?}");
-        }
         let bare = Framing::default();
         assert_eq!(
             bare.of_response(Version::Http11, 200, Method::Get),
