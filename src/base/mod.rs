@@ -16,5 +16,6 @@ pub mod log_file;
 pub mod nearest;
 pub mod network;
 pub mod open_file;
+pub mod owner;
 pub mod version;
 pub mod writer;

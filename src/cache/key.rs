@@ -1,8 +1,6 @@
 //! What tells responses apart before Vary does: the parts of a request that the operator chose
 //! (nginx: proxy_cache_key), and conditions on requests made of the same parts.
 
-use std::hash::{BuildHasher, RandomState};
-
 use crate::config::KeyPart;
 use crate::http::{HeaderList, Known, RequestHead};
 
@@ -125,26 +123,6 @@ fn argument<'a>(pair: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     pair.strip_prefix(name)?.strip_prefix(b"=")
 }
 
-/// Hashes keys, the same way on all shards of one run: made once for them. Clients cannot tell
-/// which keys meet.
-#[derive(Clone, Debug, Default)]
-pub struct Hashing(RandomState);
-
-impl Hashing {
-    /// A key's hash.
-    #[must_use]
-    pub fn hash(&self, key: &[u8]) -> u64 {
-        self.0.hash_one(key)
-    }
-
-    /// Which of the shards owns a key.
-    #[must_use]
-    pub const fn owner(hash: u64, shards: u16) -> u16 {
-        let shards = if shards == 0 { 1 } else { shards };
-        (((hash >> 32) * shards as u64) >> 32) as u16
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,20 +196,5 @@ mod tests {
             &[KeyPart::Argument("nocache".into())],
             &head("/?nocache=1", &[])
         ));
-    }
-
-    #[test]
-    fn owners_are_spread_and_within_bounds() {
-        let hashing = Hashing::default();
-        let mut counts = [0; 5];
-        for number in 0..5000_u32 {
-            let owner = Hashing::owner(hashing.hash(&number.to_be_bytes()), 5);
-            counts[usize::from(owner)] += 1;
-        }
-        assert!(
-            counts.iter().all(|count| (800..1200).contains(count)),
-            "{counts:?}"
-        );
-        assert_eq!(Hashing::owner(u64::MAX, 0), 0);
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod across;
 pub mod affinity;
+pub mod batches;
 pub mod buffers;
 pub mod connect;
 pub mod deadlines;

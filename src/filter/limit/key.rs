@@ -1,6 +1,5 @@
 //! What requests are counted by.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -78,31 +77,17 @@ impl Key {
     }
 }
 
+impl AsRef<[u8]> for Key {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// What a request says who it is for. Ringway checks none of it: what stands behind does.
 fn credentials(head: &RequestHead) -> Option<&[u8]> {
     let authorization = head.header(Known::Authorization);
     let given = authorization.or_else(|| head.headers.get_by_name(b"x-api-key"));
     given.filter(|value| !value.is_empty())
-}
-
-/// Hashes keys, the same way on all shards: made once for them. Clients cannot tell which keys
-/// meet.
-#[derive(Clone, Debug, Default)]
-pub struct Hashing(RandomState);
-
-impl Hashing {
-    /// A key's hash.
-    #[must_use]
-    pub fn hash(&self, key: &Key) -> u64 {
-        self.0.hash_one(key.0.as_slice())
-    }
-
-    /// Which of the shards owns a key.
-    #[must_use]
-    pub fn owner(hash: u64, shards: u16) -> u16 {
-        // The high half scaled: the tables use the low bits.
-        (((hash >> 32) * u64::from(shards.max(1))) >> 32) as u16
-    }
 }
 
 #[cfg(test)]
@@ -158,16 +143,5 @@ mod tests {
             Key::new(b"Bearer t"),
             "no secret stands in a table"
         );
-    }
-
-    #[test]
-    fn every_shard_owns_its_share() {
-        let hashing = Hashing::default();
-        let mut owned = [0; 3];
-        for number in 0..3000_u32 {
-            let hash = hashing.hash(&Key::new(&number.to_be_bytes()));
-            owned[usize::from(Hashing::owner(hash, 3))] += 1;
-        }
-        assert!(owned.iter().all(|&count| count > 800), "{owned:?}");
     }
 }

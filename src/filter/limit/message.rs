@@ -1,5 +1,4 @@
-//! What shards tell each other about limits. All that one has for another in a turn of its loop
-//! goes in one message.
+//! What shards tell each other about limits.
 
 use super::bucket::Left;
 use super::kept::Place;
@@ -7,15 +6,6 @@ use super::key::Key;
 use super::rates::Refund;
 
 /// What one shard has for another.
-#[derive(Debug)]
-pub struct Batch {
-    /// Who sends.
-    pub from: u16,
-    /// In order.
-    pub items: Vec<Item>,
-}
-
-/// One of them.
 #[derive(Debug)]
 pub enum Item {
     /// May a request of that key pass? To the key's owner.

@@ -21,7 +21,7 @@ mod table;
 
 pub use bucket::{Bucket, Left, Over, Rate};
 pub use kept::{Allowance, Decided, Home, Keeper, Passed, Place};
-pub use key::{Hashing, Key};
-pub use message::{Batch, Item, Verdict};
+pub use key::Key;
+pub use message::{Item, Verdict};
 pub use rates::{Decision, RateLimits, Refund};
 pub use slots::{Entered, SlotLimits};

@@ -4,9 +4,10 @@
 use std::collections::VecDeque;
 
 use super::bucket::{Bucket, Left, Over, Rate};
-use super::key::{Hashing, Key};
+use super::key::Key;
 use super::message::Verdict;
 use super::table::Table;
+use crate::base::owner::Hashing;
 
 /// How long a lease holds.
 const LEASE_MS: u64 = 100;

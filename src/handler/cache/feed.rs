@@ -249,7 +249,7 @@ impl Caches {
         rules.min_uses <= 1
             || question.held.is_some()
             // Its owner counts, when it is handed over.
-            || order.owner(self.office.links.shards()) != self.office.links.own
+            || order.owner(self.office.outbox.shards()) != self.office.outbox.own()
             || zone.own.count_use(order.hash) >= rules.min_uses
     }
 
@@ -333,8 +333,8 @@ impl Caches {
         old: Option<&Entry>,
     ) -> Option<Rc<Entry>> {
         zone.unmark_passing(order.hash);
-        let owner = order.owner(self.office.links.shards());
-        if owner != self.office.links.own {
+        let owner = order.owner(self.office.outbox.shards());
+        if owner != self.office.outbox.own() {
             let deposit = Item::Deposit {
                 zone: Arc::clone(&zone.name),
                 key: Arc::clone(&order.key),

@@ -1,10 +1,6 @@
-//! What the caches of the shards tell each other. All that one has for another in a turn of its
-//! loop goes in one message.
+//! What the caches of the shards tell each other, by `net/batches`.
 
 use core::cell::RefCell;
-use core::future::poll_fn;
-use core::pin::pin;
-use core::task::Waker;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,31 +9,25 @@ use bytes::Bytes;
 use super::Caches;
 use super::order::Order;
 use super::purge::Acks;
+use crate::base::owner::Hashing;
 use crate::cache::entry::{Draft, Parcel};
 use crate::cache::index::{File, Name};
-use crate::cache::key::Hashing;
 use crate::cache::status::Outcome;
 use crate::handler::problem::Problem;
 use crate::http::{BodyError, HeaderList, ResponseHead, UpstreamTimes};
 use crate::metrics::Counter;
 use crate::net::across;
-use crate::net::mailbox::{Address, Inbox, Undelivered, mailbox};
+use crate::net::batches::{Ends, Outbox};
 use crate::net::spawn;
 
-/// Batches that may wait in a shard's mailbox; see `server/counting`.
-const BATCHES_MAX: usize = 256;
 /// Questions that may wait to be sent to one shard; beyond it a shard asks the server itself.
 const OUTBOX_MAX: usize = 4 * 1024;
 
-/// What one shard has for another.
-#[derive(Debug)]
-pub(super) struct Batch {
-    from: u16,
-    /// With the number of the configuration's generation that it comes of.
-    items: Vec<(u64, Item)>,
-}
+/// What one shard has for another, with the number of the configuration's generation that it
+/// comes of.
+pub(super) type Numbered = (u64, Item);
 
-/// One of them.
+/// What one shard has for another.
 #[derive(Debug)]
 pub(super) enum Item {
     /// A question. To the key's owner.
@@ -143,12 +133,9 @@ pub(super) enum Event {
 /// gets a clone.
 #[derive(Clone, Debug)]
 pub struct Links {
-    /// Which shard this is.
-    pub(super) own: u16,
-    addresses: Vec<Address<Batch>>,
-    inbox: Inbox<Batch>,
+    ends: Ends<Numbered>,
     /// The same for all, so that all know a key's owner.
-    pub(super) hashing: Hashing,
+    hashing: Hashing,
 }
 
 impl Links {
@@ -156,31 +143,19 @@ impl Links {
     #[must_use]
     pub fn connect(shards: u16) -> Vec<Self> {
         let hashing = Hashing::default();
-        let (addresses, inboxes): (Vec<_>, Vec<_>) =
-            (0..shards).map(|_| mailbox(BATCHES_MAX)).unzip();
-        let links = (0..shards).zip(inboxes).map(|(own, inbox)| Self {
-            own,
-            addresses: addresses.clone(),
-            inbox,
+        let links = Ends::connect(shards).into_iter().map(|ends| Self {
+            ends,
             hashing: hashing.clone(),
         });
         links.collect()
-    }
-
-    /// How many shards there are.
-    pub(super) fn shards(&self) -> u16 {
-        self.addresses.len() as u16
     }
 }
 
 /// What all generations of a shard's caches share: what goes to other shards and comes from them.
 #[derive(Debug)]
 pub struct Office {
-    pub(super) links: Links,
-    /// By shard, what goes with the next batch.
-    outbox: RefCell<Vec<Vec<(u64, Item)>>>,
-    /// Wakes [`serve`](Self::serve) to send the outbox.
-    sender: RefCell<Option<Waker>>,
+    pub(super) outbox: Outbox<Numbered>,
+    pub(super) hashing: Hashing,
     pub(super) acks: RefCell<Acks>,
 }
 
@@ -188,29 +163,18 @@ impl Office {
     /// One of the shard whose links these are.
     #[must_use]
     pub fn new(links: Links) -> Rc<Self> {
-        let shards = links.shards();
         Rc::new(Self {
-            links,
-            outbox: RefCell::new((0..shards).map(|_| Vec::new()).collect()),
-            sender: RefCell::default(),
+            outbox: Outbox::new(links.ends),
+            hashing: links.hashing,
             acks: RefCell::default(),
         })
     }
 
     /// Has the newest caches answer other shards, and sends what there is for them, for ever.
-    /// Part of the shard's main future, so that a crash ends it: what is in the mailbox is its
-    /// successor's.
+    /// Part of the shard's main future.
     pub async fn serve(&self, newest: impl Fn() -> Option<Rc<Caches>>) {
-        loop {
-            let mut received = pin!(self.links.inbox.receive());
-            let batch = poll_fn(|cx| {
-                *self.sender.borrow_mut() = Some(cx.waker().clone());
-                self.send();
-                received.as_mut().poll(cx)
-            })
-            .await;
-            // Every shard holds an address of this mailbox, this one too.
-            let Some(batch) = batch else { return };
+        // Every shard holds an address of this mailbox, this one too: it does not end.
+        while let Some(batch) = self.outbox.next().await {
             // Where there is no cache any more, who asks gets no answer and goes on alone.
             let Some(caches) = newest() else { continue };
             for item in batch.items {
@@ -218,38 +182,10 @@ impl Office {
             }
         }
     }
-
-    /// Sends what has gathered. What a full mailbox does not take stays for the next time.
-    fn send(&self) {
-        let mut outbox = self.outbox.borrow_mut();
-        for (items, address) in outbox.iter_mut().zip(&self.links.addresses) {
-            if items.is_empty() {
-                continue;
-            }
-            let batch = Batch {
-                from: self.links.own,
-                items: core::mem::take(items),
-            };
-            match address.send(batch) {
-                Ok(()) => {}
-                Err(Undelivered::Full(batch)) => *items = batch.items,
-                // The program ends.
-                Err(Undelivered::Closed(_)) => {}
-            }
-        }
-    }
-
-    /// Wakes the sender, for what a full mailbox did not take.
-    pub(super) fn nudge(&self) {
-        let waits = self.outbox.borrow().iter().any(|items| !items.is_empty());
-        if let (true, Some(waker)) = (waits, self.sender.take()) {
-            waker.wake();
-        }
-    }
 }
 
 impl Caches {
-    fn take(self: &Rc<Self>, from: u16, (generation, item): (u64, Item)) {
+    fn take(self: &Rc<Self>, from: u16, (generation, item): Numbered) {
         match item {
             // Its settings name the servers of its own generation. The pipe's end tells who asks.
             Item::Order { .. } if generation != self.generation => {}
@@ -288,21 +224,14 @@ impl Caches {
     /// Puts something into the outbox. What may not be lost goes beyond its bound.
     pub(super) fn post(&self, shard: u16, item: Item) -> bool {
         let is_dispensable = matches!(item, Item::Order { .. } | Item::Deposit { .. });
-        {
-            let mut outbox = self.office.outbox.borrow_mut();
-            let Some(items) = outbox.get_mut(usize::from(shard)) else {
-                return false;
-            };
-            if is_dispensable && items.len() >= OUTBOX_MAX {
-                self.parts.recorder.count(Counter::CacheLinksFull);
-                return false;
-            }
-            items.push((self.generation, item));
+        let room = is_dispensable.then_some(OUTBOX_MAX);
+        let is_posted = self
+            .office
+            .outbox
+            .post(shard, (self.generation, item), room);
+        if !is_posted {
+            self.parts.recorder.count(Counter::CacheLinksFull);
         }
-        let waker = self.office.sender.take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        true
+        is_posted
     }
 }

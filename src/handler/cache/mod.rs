@@ -82,7 +82,7 @@ impl Caches {
         parts: Parts,
         known: Option<&Self>,
     ) -> Rc<Self> {
-        let shards = office.links.shards();
+        let shards = office.outbox.shards();
         let zone = |(index, cache): (usize, &config::Cache)| {
             let old = known.and_then(|known| known.zones.get(index));
             match old.filter(|old| old.config == *cache) {
@@ -210,7 +210,7 @@ impl Caches {
 
     /// Forgets what nobody asks for. Call it a few times a second.
     pub fn sweep(self: &Rc<Self>, now: u64) {
-        self.office.nudge();
+        self.office.outbox.nudge();
         for zone in &self.zones {
             let gone = zone.sweep(now);
             self.parts.recorder.add(Counter::CacheEvictions, gone);

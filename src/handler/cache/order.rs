@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::Caches;
-use crate::cache::key::{Hashing, holds};
+use crate::base::owner::Hashing;
+use crate::cache::key::holds;
 use crate::cache::vary::encodings;
 use crate::config::{ProxyRoute, RouteCache};
 use crate::handler::Incoming;
@@ -47,7 +48,7 @@ pub(super) fn control(rules: &RouteCache, fields: &HeaderList) -> CacheControl {
 
 impl Order {
     /// The owner's number.
-    pub(super) const fn owner(&self, shards: u16) -> u16 {
+    pub(super) fn owner(&self, shards: u16) -> u16 {
         Hashing::owner(self.hash, shards)
     }
 
@@ -94,7 +95,7 @@ impl Caches {
             sent.push_known(Known::AcceptEncoding, taken.as_bytes());
         }
         Order {
-            hash: self.office.links.hashing.hash(&key),
+            hash: self.office.hashing.hash(&key),
             key,
             settings: Arc::clone(settings),
             fields: request.head.headers.clone(),

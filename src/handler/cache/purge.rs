@@ -14,7 +14,7 @@ use super::links::{Item, What};
 use super::zone::Zone;
 use super::{Caches, template, write_key};
 use crate::base::network::Network;
-use crate::cache::key::Hashing;
+use crate::base::owner::Hashing;
 use crate::config::RouteCache;
 use crate::handler::Incoming;
 use crate::handler::problem::Problem;
@@ -132,10 +132,10 @@ impl Caches {
             return 0;
         };
         let name = Arc::clone(&zone.name);
-        let shards = self.office.links.shards();
+        let shards = self.office.outbox.shards();
         let owners = match &what {
             What::Key(key) => {
-                let owner = Hashing::owner(self.office.links.hashing.hash(key), shards);
+                let owner = Hashing::owner(self.office.hashing.hash(key), shards);
                 owner..owner + 1
             }
             What::Beginning(_) => 0..shards,
@@ -143,7 +143,7 @@ impl Caches {
         let answers = owners.len() * usize::from(shards);
         let ticket = self.office.acks.borrow_mut().open(answers);
         for owner in owners {
-            if owner == self.office.links.own {
+            if owner == self.office.outbox.own() {
                 self.forget_own(&name, &what, (owner, ticket));
             } else {
                 let item = Item::Invalidate {
@@ -190,7 +190,8 @@ impl Caches {
     pub(super) fn forget_copies(&self, zone: &Zone, what: &What, asker: Option<(u16, u64)>) {
         let epoch = zone.epoch.get() + 1;
         zone.epoch.set(epoch);
-        for shard in (0..self.office.links.shards()).filter(|shard| *shard != self.office.links.own)
+        for shard in
+            (0..self.office.outbox.shards()).filter(|shard| *shard != self.office.outbox.own())
         {
             let item = Item::Forget {
                 zone: Arc::clone(&zone.name),
@@ -232,7 +233,7 @@ impl Caches {
     }
 
     fn done(&self, (asker, ticket): (u16, u64), removed: u64) {
-        if asker == self.office.links.own {
+        if asker == self.office.outbox.own() {
             self.office.acks.borrow_mut().done(ticket, removed);
         } else {
             self.post(asker, Item::Done { ticket, removed });

@@ -104,7 +104,7 @@ impl Caches {
             Verdict::Use => Outcome::Hit,
             Verdict::UseAndRenew => {
                 let order = self.order((settings, rules), request, true);
-                if order.owner(self.office.links.shards()) != self.office.links.own {
+                if order.owner(self.office.outbox.shards()) != self.office.outbox.own() {
                     // The owner knows more.
                     return false;
                 }
@@ -144,8 +144,8 @@ impl Caches {
         let flight = Flight::new(order.fields.clone());
         zone.add_flight(&order.key, &flight);
         let rider = flight.board(true);
-        let owner = order.owner(self.office.links.shards());
-        if owner == self.office.links.own {
+        let owner = order.owner(self.office.outbox.shards());
+        if owner == self.office.outbox.own() {
             let held = zone.own.select(&order.key, &order.fields);
             spawn(Rc::clone(self).feed(flight, Rc::new(order), (held, false)));
         } else {

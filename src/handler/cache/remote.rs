@@ -115,7 +115,7 @@ impl Caches {
                 is_passing,
             }) => {
                 if is_passing {
-                    let hash = self.office.links.hashing.hash(key);
+                    let hash = self.office.hashing.hash(key);
                     zone.mark_passing(hash, Now::read().unix.as_secs());
                 }
                 zone.remove_flight(key, flight);

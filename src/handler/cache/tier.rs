@@ -20,10 +20,10 @@ use super::links::{Item, What};
 use super::order::Order;
 use super::zone::Zone;
 use crate::base::clock::Now;
+use crate::base::owner::Hashing;
 use crate::cache::entry::{Entry, Parcel};
 use crate::cache::file::{self, Damaged};
 use crate::cache::index::{self, File, Index, Name};
-use crate::cache::key::Hashing;
 use crate::cache::vary::Selecting;
 use crate::config::CacheDisk;
 use crate::metrics::Counter;
@@ -201,7 +201,7 @@ impl Caches {
             "{}.{}-{}-{number}{PART}",
             path.display(),
             std::process::id(),
-            self.office.links.own
+            self.office.outbox.own()
         ));
         let selecting = parcel.draft.selecting.clone();
         let written = {
@@ -329,7 +329,7 @@ impl Caches {
             .parts
             .disk
             .clone()
-            .filter(|_| self.office.links.own == 0)
+            .filter(|_| self.office.outbox.own() == 0)
         else {
             return;
         };
@@ -362,17 +362,17 @@ impl Caches {
                     self.parts.recorder.count(Counter::CacheDiskErrors);
                 }
             }
-            for shard in 0..self.office.links.shards() {
+            for shard in 0..self.office.outbox.shards() {
                 self.give_files(shard, &zone.name, Vec::new());
             }
         }
     }
 
     fn hand_out(self: &Rc<Self>, zone: &Zone, found: Vec<(Box<[u8]>, File)>) {
-        let shards = self.office.links.shards();
+        let shards = self.office.outbox.shards();
         let mut by_owner: Vec<Vec<(Name, File)>> = (0..shards).map(|_| Vec::new()).collect();
         for (key, file) in found {
-            let owner = Hashing::owner(self.office.links.hashing.hash(&key), shards);
+            let owner = Hashing::owner(self.office.hashing.hash(&key), shards);
             if let Some(files) = by_owner.get_mut(usize::from(owner)) {
                 files.push((index::name(&key), file));
             }
@@ -385,7 +385,7 @@ impl Caches {
     }
 
     fn give_files(self: &Rc<Self>, shard: u16, zone: &Arc<str>, files: Vec<(Name, File)>) {
-        if shard == self.office.links.own {
+        if shard == self.office.outbox.own() {
             self.take_files(zone, files);
         } else {
             let zone = Arc::clone(zone);

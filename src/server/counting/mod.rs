@@ -1,8 +1,7 @@
 //! Counting that hold over all shards, in one of them: asks the owner of a key where the key is
 //! not its own, answers the others, and never waits for one that does not answer.
 //!
-//! The arithmetic is `filter/limit`; here are mailboxes and wakers. All that a turn of the loop
-//! has for another shard leaves in one message, and under load many requests share one wake-up.
+//! The arithmetic is `filter/limit`; the messages travel by `net/batches`.
 
 mod links;
 mod pass;
@@ -13,23 +12,23 @@ pub use links::Links;
 pub(super) use pass::{Passage, Passing};
 
 use core::cell::RefCell;
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::ops::Deref;
-use core::pin::{Pin, pin};
-use core::task::{Context, Poll, Waker};
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::clock;
+use crate::base::owner::Hashing;
 use crate::config::{Config, RateLimit};
 use crate::filter::limit::{
-    Allowance, Batch, Entered, Hashing, Home, Item, Left, Place, Rate, RateLimits, Refund,
-    SlotLimits, Verdict,
+    Allowance, Entered, Home, Item, Left, Place, Rate, RateLimits, Refund, SlotLimits, Verdict,
 };
 use crate::http::Response;
 use crate::metrics::{Counter, Recorder};
-use crate::net::mailbox::Undelivered;
+use crate::net::batches::{Batch, Outbox};
 use crate::server::counting::refusal::Told;
 use crate::server::counting::waiting::Waiting;
 
@@ -57,14 +56,13 @@ pub struct Counting {
 /// What outlives a configuration.
 #[derive(Debug)]
 pub struct State {
-    links: Links,
+    outbox: Outbox<Item>,
+    hashing: Hashing,
+    /// When times in messages begin.
+    origin: Instant,
     rates: RefCell<RateLimits>,
     slots: RefCell<SlotLimits>,
-    /// By shard, what goes with the next batch.
-    outbox: RefCell<Vec<Vec<Item>>>,
     waiting: RefCell<Waiting>,
-    /// Wakes [`serve`](Self::serve) to send the outbox.
-    sender: RefCell<Option<Waker>>,
     recorder: Rc<Recorder>,
 }
 
@@ -112,15 +110,15 @@ impl Counting {
     /// The limits of the shard whose links these are. `seed` differs between starts.
     #[must_use]
     pub fn new(links: Links, config: &Arc<Config>, recorder: &Rc<Recorder>, seed: u64) -> Self {
-        let shards = links.addresses.len() as u16;
+        let outbox = Outbox::new(links.ends);
         let state = State {
-            rates: RefCell::new(RateLimits::new(links.own, shards, [])),
+            rates: RefCell::new(RateLimits::new(outbox.own(), outbox.shards(), [])),
             slots: RefCell::new(SlotLimits::new([])),
-            outbox: RefCell::new((0..shards).map(|_| Vec::new()).collect()),
             waiting: RefCell::new(Waiting::new(seed)),
-            sender: RefCell::new(None),
             recorder: Rc::clone(recorder),
-            links,
+            outbox,
+            hashing: links.hashing,
+            origin: links.origin,
         };
         Self::with(Rc::new(state), config, LimitPlaces::first(config))
     }
@@ -133,7 +131,7 @@ impl Counting {
     }
 
     fn with(state: Rc<State>, config: &Arc<Config>, places: LimitPlaces) -> Self {
-        let shards = state.links.addresses.len().max(1);
+        let shards = usize::from(state.outbox.shards()).max(1);
         for (place, limit) in places.rates.iter().zip(&config.rate_limits) {
             let mut rates = state.rates.borrow_mut();
             rates.set(*place, rate(limit), limit.common.size);
@@ -157,26 +155,16 @@ impl Counting {
     /// Answers other shards and sends what there is for them, for ever. Part of the shard's main
     /// future, so that a crash ends it: what is in the mailbox is its successor's.
     pub async fn serve(&self) {
-        for shard in 0..self.links.addresses.len() as u16 {
+        for shard in 0..self.outbox.shards() {
             self.post(shard, Item::Born);
         }
         self.work().await;
     }
 
     async fn work(&self) {
-        loop {
-            let mut received = pin!(self.links.inbox.receive());
-            let batch = poll_fn(|cx| {
-                *self.sender.borrow_mut() = Some(cx.waker().clone());
-                self.send();
-                received.as_mut().poll(cx)
-            })
-            .await;
-            match batch {
-                Some(batch) => self.take(batch),
-                // Every shard holds an address of this mailbox, this one too.
-                None => return,
-            }
+        // Every shard holds an address of this mailbox, this one too: it does not end.
+        while let Some(batch) = self.outbox.next().await {
+            self.take(batch);
         }
     }
 
@@ -185,7 +173,7 @@ impl Counting {
     pub fn sweep(&self, now: Instant) {
         let now_ms = self.ms(now);
         self.waiting.borrow_mut().expire(now_ms);
-        let shards = self.links.addresses.len() as u16;
+        let shards = self.outbox.shards();
         loop {
             // Not in the loop's head, which would keep the borrow.
             let refund = self.rates.borrow_mut().expire(now_ms);
@@ -194,7 +182,7 @@ impl Counting {
         }
         let evicted = self.rates.borrow_mut().take_evicted();
         self.recorder.add(Counter::RateLimitEvicted, evicted);
-        self.wake_sender();
+        self.outbox.nudge();
     }
 
     /// Tells a client what is left for it.
@@ -208,10 +196,10 @@ impl Counting {
 
     /// Milliseconds since the program's start, as all shards count them.
     fn ms(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.links.origin).as_millis() as u64
+        now.saturating_duration_since(self.origin).as_millis() as u64
     }
 
-    fn take(&self, batch: Batch) {
+    fn take(&self, batch: Batch<Item>) {
         let now_ms = self.ms(clock::mono());
         for item in batch.items {
             self.take_item(batch.from, item, now_ms);
@@ -280,49 +268,13 @@ impl Counting {
     /// Puts something into the outbox. What may not be lost goes beyond its bound; there is one
     /// of that for each request under way.
     fn post(&self, shard: u16, item: Item) -> bool {
-        if shard == self.links.own {
+        if shard == self.outbox.own() {
             return false;
         }
         let is_question = matches!(item, Item::Ask { .. } | Item::Enter { .. });
         let is_dispensable = is_question || matches!(item, Item::Refund(_));
-        let mut outbox = self.outbox.borrow_mut();
-        let Some(items) = outbox.get_mut(usize::from(shard)) else {
-            return false;
-        };
-        if is_dispensable && items.len() >= OUTBOX_MAX {
-            return false;
-        }
-        items.push(item);
-        drop(outbox);
-        self.wake_sender();
-        true
-    }
-
-    fn wake_sender(&self) {
-        let waker = self.sender.take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Sends what has gathered. What a full mailbox does not take stays for the next time.
-    fn send(&self) {
-        let mut outbox = self.outbox.borrow_mut();
-        for (items, address) in outbox.iter_mut().zip(&self.links.addresses) {
-            if items.is_empty() {
-                continue;
-            }
-            let batch = Batch {
-                from: self.links.own,
-                items: core::mem::take(items),
-            };
-            match address.send(batch) {
-                Ok(()) => {}
-                Err(Undelivered::Full(batch)) => *items = batch.items,
-                // The program ends.
-                Err(Undelivered::Closed(_)) => {}
-            }
-        }
+        let room = is_dispensable.then_some(OUTBOX_MAX);
+        self.outbox.post(shard, item, room)
     }
 
     /// Asks another shard. `None` if it does not answer.
@@ -346,16 +298,16 @@ impl Counting {
 
     /// Gives back what a request was admitted for that another limit then refused.
     fn undo(&self, refund: Refund) {
-        let shards = self.links.addresses.len() as u16;
+        let shards = self.outbox.shards();
         self.post(Hashing::owner(refund.hash, shards), Item::Refund(refund));
     }
 }
 
 impl Home for Counting {
     fn leave(&self, place: Place) {
-        let shards = self.links.addresses.len() as u16;
+        let shards = self.outbox.shards();
         let owner = Hashing::owner(place.hash, shards);
-        if owner == self.links.own {
+        if owner == self.outbox.own() {
             let key = (place.hash, &place.key);
             self.slots.borrow_mut().leave(place.limit, key, owner);
         } else {

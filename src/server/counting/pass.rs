@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::{Counting, refusal};
+use crate::base::owner::Hashing;
 use crate::config::{ConnectionLimit, LimitKey, OnError, RateLimit, V6_PREFIX};
 use crate::filter::limit::{
-    Decided, Decision, Entered, Hashing, Home, Item, Keeper, Key, Passed, Place, Refund, Verdict,
+    Decided, Decision, Entered, Home, Item, Keeper, Key, Passed, Place, Refund, Verdict,
 };
 use crate::filter::{Client, Guard};
 use crate::http::{RequestHead, Response};
@@ -80,7 +81,7 @@ impl Counting {
             return passage;
         }
         for (limit, place) in places {
-            let entered = match self.enter_for(self.links.own, &place) {
+            let entered = match self.enter_for(self.outbox.own(), &place) {
                 Entered::Yes => Some(true),
                 Entered::TooMany => Some(false),
                 Entered::NoMemory => None,
@@ -133,7 +134,7 @@ impl Counting {
         let key = Key::of_address(client, V6_PREFIX);
         let place = Place {
             limit: *limit,
-            hash: self.links.hashing.hash(&key),
+            hash: self.hashing.hash(&key),
             key,
         };
         match self.enter(&place, now).await {
@@ -148,12 +149,12 @@ impl Counting {
     }
 
     fn owns(&self, hash: u64) -> bool {
-        Hashing::owner(hash, self.links.addresses.len() as u16) == self.links.own
+        Hashing::owner(hash, self.outbox.shards()) == self.outbox.own()
     }
 
     fn hashed(&self, source: &LimitKey, passing: Passing<'_>) -> Option<(u64, Key)> {
         let key = Key::of(source, passing.client, passing.head)?;
-        Some((self.links.hashing.hash(&key), key))
+        Some((self.hashing.hash(&key), key))
     }
 
     fn counted<'a>(&'a self, passing: Passing<'_>, at: u16) -> Option<Counted<'a>> {
@@ -356,8 +357,8 @@ impl Counting {
 
     /// Takes a place, wherever its owner is. `None` if nobody can tell.
     async fn enter(&self, place: &Place, now: Instant) -> Option<bool> {
-        let owner = Hashing::owner(place.hash, self.links.addresses.len() as u16);
-        if owner == self.links.own {
+        let owner = Hashing::owner(place.hash, self.outbox.shards());
+        if owner == self.outbox.own() {
             return match self.enter_for(owner, place) {
                 Entered::Yes => Some(true),
                 Entered::TooMany => Some(false),

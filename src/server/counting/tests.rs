@@ -52,17 +52,14 @@ impl World {
         let recorder = |own| Rc::new(Recorder::new(own, &["none".into()], true));
         let shards: Vec<Rc<Counting>> = links
             .map(|links| {
-                let recorder = recorder(links.own);
+                let recorder = recorder(links.ends.own());
                 Rc::new(Counting::new(links, &config, &recorder, 7))
             })
             .collect();
         let client = (1..)
             .map(|last| Client::direct((Ipv4Addr::new(192, 0, 2, last), 9).into()))
             .find(|client| {
-                let hash = shards[0]
-                    .links
-                    .hashing
-                    .hash(&Key::of_address(client.address, 64));
+                let hash = shards[0].hashing.hash(Key::of_address(client.address, 64));
                 Hashing::owner(hash, 2) == 1
             })
             .unwrap();

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::filter::limit::Hashing;
+use crate::base::owner::Hashing;
 
 const BYTES: usize = 1 << 20;
 
