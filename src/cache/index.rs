@@ -2,13 +2,12 @@
 //! which go when there are too many bytes. The files themselves are `handler/cache/disk`'s.
 
 use core::cell::RefCell;
-use std::hash::RandomState;
 use std::rc::Rc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use quick_cache::unsync::Cache;
-use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
+use quick_cache::Weighter;
 
+use super::kept::{Kept, kept};
 use super::vary::Selecting;
 use crate::http::HeaderList;
 
@@ -91,40 +90,18 @@ impl Weighter<Name, Rc<Files>> for ByBytes {
     }
 }
 
-#[derive(Clone, Debug, Default)]
-struct Evicted;
-
-impl Lifecycle<Name, Rc<Files>> for Evicted {
-    type RequestState = Vec<(Name, Rc<Files>)>;
-
-    fn on_evict(&self, state: &mut Self::RequestState, key: Name, files: Rc<Files>) {
-        state.push((key, files));
-    }
-}
-
-type Kept = Cache<Name, Rc<Files>, ByBytes, RandomState, Evicted>;
-
 /// The files of one shard.
 #[derive(Debug)]
 pub struct Index {
-    kept: RefCell<Kept>,
+    kept: RefCell<Kept<Name, Rc<Files>, ByBytes>>,
 }
 
 impl Index {
     /// An empty index for files of so many bytes together.
     #[must_use]
     pub fn new(bytes_max: u64) -> Self {
-        let items = usize::try_from(bytes_max / FILE_BYTES_EXPECTED).unwrap_or(usize::MAX);
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(items.clamp(64, 1 << 20))
-            .weight_capacity(bytes_max)
-            .build();
-        let kept = match options {
-            Ok(options) => Cache::with_options(options, ByBytes, RandomState::new(), Evicted),
-            Err(_) => Cache::with(64, bytes_max, ByBytes, RandomState::new(), Evicted),
-        };
         Self {
-            kept: RefCell::new(kept),
+            kept: RefCell::new(kept(bytes_max, FILE_BYTES_EXPECTED, ByBytes)),
         }
     }
 

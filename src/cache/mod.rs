@@ -19,6 +19,7 @@ pub mod entry;
 pub mod file;
 pub mod index;
 pub mod judge;
+mod kept;
 pub mod key;
 pub mod status;
 pub mod store;

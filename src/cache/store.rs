@@ -203,25 +203,6 @@ mod tests {
     use super::*;
     use crate::config::Statuses;
 
-    const NONE: CacheControl = CacheControl {
-        no_store: false,
-        no_cache: false,
-        no_cache_fields: false,
-        private: false,
-        public: false,
-        must_revalidate: false,
-        proxy_revalidate: false,
-        must_understand: false,
-        no_transform: false,
-        only_if_cached: false,
-        max_age: None,
-        s_maxage: None,
-        stale_while_revalidate: None,
-        stale_if_error: None,
-        min_fresh: None,
-        max_stale: None,
-    };
-
     fn list(fields: &[(&str, &str)]) -> HeaderList {
         let mut list = HeaderList::new();
         for (name, value) in fields {
@@ -245,7 +226,7 @@ mod tests {
     ) -> Result<Draft, NotKept> {
         let asked = Asked {
             headers: &list(request),
-            control: &NONE,
+            control: &CacheControl::default(),
             tells_credentials: false,
             times: (1000, 1000),
         };
@@ -377,7 +358,7 @@ mod tests {
         .unwrap();
         let asked = Asked {
             headers: &list(&[]),
-            control: &NONE,
+            control: &CacheControl::default(),
             tells_credentials: false,
             times: (2000, 2000),
         };

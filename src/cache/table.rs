@@ -1,15 +1,14 @@
 //! What one shard keeps in memory: by key, the responses that its requests' fields select from.
-//! `quick_cache` decides what stays (S3-FIFO with a clock: a key that is asked for once does not
-//! drive out one that is asked for again), by weight.
+//! What stays is decided by weight.
 
 use core::cell::RefCell;
-use std::hash::RandomState;
 use std::rc::Rc;
 
+use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
-use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
 use super::entry::Entry;
+use super::kept::{Kept, kept};
 use crate::http::HeaderList;
 
 /// Responses of one key that are told apart by Vary; beyond them the least recently used goes.
@@ -54,24 +53,10 @@ impl Weighter<Box<[u8]>, Rc<Resource>> for ByWeight {
     }
 }
 
-/// What had to go.
-#[derive(Clone, Debug, Default)]
-struct Evicted;
-
-impl Lifecycle<Box<[u8]>, Rc<Resource>> for Evicted {
-    type RequestState = Vec<(Box<[u8]>, Rc<Resource>)>;
-
-    fn on_evict(&self, state: &mut Self::RequestState, key: Box<[u8]>, resource: Rc<Resource>) {
-        state.push((key, resource));
-    }
-}
-
-type Kept = Cache<Box<[u8]>, Rc<Resource>, ByWeight, RandomState, Evicted>;
-
 /// The responses that one shard keeps of one cache.
 #[derive(Debug)]
 pub struct Table {
-    kept: RefCell<Kept>,
+    kept: RefCell<Kept<Box<[u8]>, Rc<Resource>, ByWeight>>,
     bytes_max: u64,
     /// How often keys were asked for that are not kept yet.
     uses: RefCell<Cache<u64, u8>>,
@@ -81,18 +66,8 @@ impl Table {
     /// An empty table for so many bytes.
     #[must_use]
     pub fn new(bytes_max: u64) -> Self {
-        let items = usize::try_from(bytes_max / WEIGHT_EXPECTED).unwrap_or(usize::MAX);
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(items.clamp(64, 1 << 20))
-            .weight_capacity(bytes_max)
-            .build();
-        let kept = match options {
-            Ok(options) => Cache::with_options(options, ByWeight, RandomState::new(), Evicted),
-            // Both capacities are set.
-            Err(_) => Cache::with(64, bytes_max, ByWeight, RandomState::new(), Evicted),
-        };
         Self {
-            kept: RefCell::new(kept),
+            kept: RefCell::new(kept(bytes_max, WEIGHT_EXPECTED, ByWeight)),
             bytes_max,
             uses: RefCell::new(Cache::new(COUNTED_MAX)),
         }

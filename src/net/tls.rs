@@ -16,6 +16,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::net::stream::Plain;
+use crate::tls::client::system_roots;
 
 /// Ciphertext read at once: one full TLS record with its overhead.
 const CIPHERTEXT_BYTES: usize = 17 * 1024;
@@ -47,12 +48,7 @@ impl TlsConnector {
     /// A connector that trusts the system's root certificates, or Mozilla's where the system
     /// has none. Reads files: make one at start and clone it.
     pub fn new() -> Result<Self, TlsError> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        }
-        Self::with_roots(roots)
+        Self::with_roots(system_roots())
     }
 
     /// A connector that trusts nobody, for a program that makes no TLS connections: the

@@ -76,23 +76,28 @@ pub fn client_config(
 }
 
 fn roots(authorities: Option<&Path>) -> Result<RootCertStore, ClientError> {
+    let Some(path) = authorities else {
+        return Ok(system_roots());
+    };
+    let refused =
+        |error: &dyn core::fmt::Display| ClientError::File(path.into(), error.to_string());
     let mut roots = RootCertStore::empty();
-    match authorities {
-        Some(path) => {
-            let refused =
-                |error: &dyn core::fmt::Display| ClientError::File(path.into(), error.to_string());
-            for one in chain(&read(path)?).map_err(|error| refused(&error))? {
-                roots.add(one).map_err(|error| refused(&error))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-            }
-        }
+    for one in chain(&read(path)?).map_err(|error| refused(&error))? {
+        roots.add(one).map_err(|error| refused(&error))?;
     }
     Ok(roots)
+}
+
+/// What the system trusts (SSL_CERT_FILE is heard), or Mozilla's list where the system has none.
+/// Reads files.
+#[must_use]
+pub fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    roots
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ClientError> {

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::Origin;
 use super::exchange::Exchange;
+use super::idle::Idle;
 use crate::base::clock;
 use crate::http::h1::{self, BodyKind, ClientConn, RequestLine};
 use crate::http::{HeaderList, Known, ResponseHead};
@@ -26,7 +27,7 @@ use crate::net::connect::connect_any;
 use crate::net::resolve::Resolver;
 use crate::net::timer::within;
 use crate::net::tls::TlsConnector;
-use crate::net::{Stream, spawn, timer};
+use crate::net::{Stream, timer};
 
 /// Idle connections kept.
 const IDLE_MAX: usize = 64;
@@ -117,21 +118,9 @@ pub struct Client {
     /// Host and the fields sent with every request.
     own: HeaderList,
     parts: Parts,
-    idle: RefCell<Idle>,
+    idle: Rc<Idle<Connection>>,
     /// Heads of responses that are done with, to be filled again.
     heads: RefCell<Vec<ResponseHead>>,
-}
-
-#[derive(Debug, Default)]
-struct Idle {
-    /// The most recently used last.
-    #[allow(
-        clippy::vec_box,
-        reason = "a connection goes through several futures, which must not grow by its size"
-    )]
-    connections: Vec<Box<Connection>>,
-    /// Whether a task looks for expired ones.
-    is_swept: bool,
 }
 
 /// A connection and where it is in its exchange.
@@ -144,7 +133,6 @@ pub(super) struct Connection {
     pub(super) input: Vec<u8>,
     pub(super) start: usize,
     idle_age_max: Duration,
-    expires: Instant,
 }
 
 impl Client {
@@ -172,7 +160,7 @@ impl Client {
             origin,
             own,
             parts,
-            idle: RefCell::default(),
+            idle: Rc::default(),
             heads: RefCell::default(),
         })
     }
@@ -192,7 +180,7 @@ impl Client {
                 Ok(exchange) => return Ok(exchange),
                 Err(Attempt::Dead { was_read }) if !was_read || request.repeatable => {
                     // Its siblings are most likely as dead.
-                    self.idle.borrow_mut().connections.clear();
+                    self.idle.clear();
                 }
                 Err(attempt) => return Err(attempt.into()),
             }
@@ -208,8 +196,8 @@ impl Client {
     /// An idle connection that is alive, the most recently used first.
     async fn take_idle(&self) -> Option<Box<Connection>> {
         loop {
-            let mut connection = self.idle.borrow_mut().connections.pop()?;
-            let left = connection.expires.saturating_duration_since(clock::mono());
+            let (expires, mut connection) = self.idle.pop()?;
+            let left = expires.saturating_duration_since(clock::mono());
             if left.is_zero() {
                 continue;
             }
@@ -259,7 +247,6 @@ impl Client {
             input: Vec::new(),
             start: 0,
             idle_age_max: IDLE_AGE,
-            expires: started,
         }))
     }
 
@@ -338,18 +325,13 @@ impl Client {
         if let Some(age) = announced_age(head) {
             connection.idle_age_max = age;
         }
-        connection.expires = clock::mono() + connection.idle_age_max;
+        let expires = clock::mono() + connection.idle_age_max;
         self.parts
             .buffers
             .give_back(std::mem::take(&mut connection.input));
         connection.start = 0;
-        let mut idle = self.idle.borrow_mut();
-        if idle.connections.len() < IDLE_MAX {
-            idle.connections.push(connection);
-        }
-        if !idle.is_swept {
-            idle.is_swept = true;
-            spawn(Rc::clone(self).sweep());
+        if self.idle.len() < IDLE_MAX {
+            self.idle.put(connection, expires);
         }
     }
 
@@ -366,25 +348,6 @@ impl Client {
         self.parts
             .buffers
             .give_back(std::mem::take(&mut connection.input));
-    }
-
-    /// Closes idle connections as they expire, until there are none.
-    async fn sweep(self: Rc<Self>) {
-        loop {
-            let now = clock::mono();
-            let next = {
-                let mut idle = self.idle.borrow_mut();
-                idle.connections
-                    .retain(|connection| connection.expires > now);
-                let next = idle.connections.iter().map(|c| c.expires).min();
-                idle.is_swept = next.is_some();
-                next
-            };
-            match next {
-                Some(next) => timer::sleep(next.duration_since(now)).await,
-                None => return,
-            }
-        }
     }
 }
 

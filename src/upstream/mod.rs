@@ -4,6 +4,7 @@
 mod client;
 mod exchange;
 pub mod group;
+mod idle;
 
 pub use crate::http::endpoint::{Endpoint, Origin, UrlError};
 pub use client::{Client, Error, Limits, Parts, Request};

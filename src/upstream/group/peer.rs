@@ -4,7 +4,6 @@
 use core::future::poll_fn;
 use core::pin::pin;
 use core::task::{Context, Poll};
-use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -25,9 +24,10 @@ use crate::http::h1::{BodyKind, RequestLine};
 use crate::http::{Body, ResponseHead};
 use crate::net::deadlines::Limit;
 use crate::net::link::Link;
+use crate::net::sleep;
 use crate::net::timer::{self, within};
-use crate::net::{sleep, spawn};
 use crate::upstream::group::dial::Dial;
+use crate::upstream::idle::Idle;
 
 /// A connection that was idle for longer is looked at before it is used again.
 const LOOK_AFTER: Duration = Duration::from_millis(50);
@@ -52,23 +52,11 @@ pub(super) struct Peer {
     dial: Dial,
     keeping: Keeping,
     parts: Rc<Parts>,
-    idle: RefCell<Idle>,
+    idle: Rc<Idle<Connection>>,
     tally: Tally,
     /// Whether it is spoken to in HTTP/2.
     speaks_h2: bool,
     trunks: Trunks,
-}
-
-#[derive(Debug, Default)]
-struct Idle {
-    /// The most recently used last.
-    #[allow(
-        clippy::vec_box,
-        reason = "a connection goes through several futures, which must not grow by its size"
-    )]
-    connections: Vec<Box<Connection>>,
-    /// Whether a task looks for expired ones.
-    is_swept: bool,
 }
 
 /// A server's answer, its content perhaps still on its way.
@@ -97,7 +85,7 @@ impl Peer {
             dial,
             keeping,
             parts,
-            idle: RefCell::default(),
+            idle: Rc::default(),
             tally: Tally::default(),
             speaks_h2,
             trunks: Trunks::default(),
@@ -130,13 +118,7 @@ impl Peer {
 
     /// Idle connections.
     pub(super) fn idle_count(&self) -> usize {
-        self.idle.borrow().connections.len()
-    }
-
-    /// Closes what is idle: it is most likely as dead as one that just was found so.
-    fn forget_idle(&self) {
-        let connections = core::mem::take(&mut self.idle.borrow_mut().connections);
-        drop(connections);
+        self.idle.len()
     }
 
     /// Sends a request and waits for the head of the answer. Dropping the future closes the
@@ -158,7 +140,8 @@ impl Peer {
                     if failure.may_have_acted && !request.is_repeatable {
                         return Err(failure);
                     }
-                    self.forget_idle();
+                    // They are most likely as dead as this one.
+                    self.idle.clear();
                 }
                 ended => return ended,
             }
@@ -189,13 +172,12 @@ impl Peer {
     fn take_idle(&self, is_repeatable: bool) -> Option<Box<Connection>> {
         let mut now = None;
         loop {
-            let mut connection = self.idle.borrow_mut().connections.pop()?;
+            let (expires, mut connection) = self.idle.pop()?;
             let now = *now.get_or_insert_with(clock::mono);
-            let idled = connection.idled(now);
-            if idled >= self.keeping.idle_time {
+            if expires <= now {
                 continue;
             }
-            if (idled < LOOK_AFTER && is_repeatable) || connection.is_alive() {
+            if (connection.idled(now) < LOOK_AFTER && is_repeatable) || connection.is_alive() {
                 return Some(connection);
             }
         }
@@ -348,38 +330,15 @@ impl Peer {
             && connection.requests < self.keeping.requests_max;
         connection.place.disarm();
         connection.release(&self.parts.buffers);
-        let mut idle = self.idle.borrow_mut();
         if !is_clean || self.keeping.idle_max == 0 {
             return;
         }
-        if idle.connections.len() >= self.keeping.idle_max {
-            // As nginx: the one that was not used for the longest time goes.
-            idle.connections.remove(0);
+        if self.idle.len() >= self.keeping.idle_max {
+            // As nginx.
+            self.idle.drop_oldest();
         }
-        idle.connections.push(connection);
-        if !idle.is_swept {
-            idle.is_swept = true;
-            spawn(Rc::clone(self).sweep());
-        }
-    }
-
-    /// Closes idle connections as they expire, until there are none.
-    async fn sweep(self: Rc<Self>) {
-        loop {
-            let now = clock::mono();
-            let limit = self.keeping.idle_time;
-            let next = {
-                let mut idle = self.idle.borrow_mut();
-                idle.connections.retain(|c| c.idled(now) < limit);
-                let next = idle.connections.iter().map(|c| c.since + limit).min();
-                idle.is_swept = next.is_some();
-                next
-            };
-            match next {
-                Some(next) => sleep(next.saturating_duration_since(now)).await,
-                None => return,
-            }
-        }
+        let expires = connection.since + self.keeping.idle_time;
+        self.idle.put(connection, expires);
     }
 }
 
